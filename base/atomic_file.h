@@ -1,0 +1,31 @@
+// Whole files that exist completely or not at all, also after a power cut:
+// written beside the target, fsync, rename, fsync of the folder. Any thread.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace tristill {
+
+// Replaces path by bytes. Errors: resource_exhausted when the disk is full, else unavailable;
+// the old file is then still whole.
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+
+// Writes all of bytes to fd, or says why not.
+Result<void> write_all(int fd, std::string_view bytes, const std::filesystem::path& path);
+
+// fsync of an open file, or of a folder so that a rename in it is durable.
+Result<void> sync_file(int fd, const std::filesystem::path& path);
+Result<void> sync_folder(const std::filesystem::path& folder);
+
+// Renames from to (same file system) and makes the rename durable.
+Result<void> rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// The whole file as a string. Errors: not_found, unavailable; resource_exhausted over max_bytes.
+Result<std::string> read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);
+
+}  // namespace tristill

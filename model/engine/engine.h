@@ -1,0 +1,130 @@
+// Engine: many sequences on one model. One engine thread owns the batch and the KV cache; any
+// thread submits and reads. Continuous batching: every step grants each live sequence some of its
+// missing tokens (no prefill phase, no decode phase). Tokens in, tokens out: no text, no JSON.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "model/tokenizer/tokenizer.h"
+#include "model/weights.h"
+
+namespace tristill::engine {
+
+// All filters apply in this order: logit_bias, repetition, presence, frequency penalties,
+// temperature, top_k, min_p, top_p. temperature 0 is greedy: argmax, lowest id on ties.
+struct SamplingParams {
+  float temperature = 1.0F;         // [0, 2]
+  float top_p = 1.0F;               // (0, 1]
+  float min_p = 0.0F;               // [0, 1]
+  uint32_t top_k = 0;               // 0 is off
+  float repetition_penalty = 1.0F;  // > 0, over prompt and output (Keskar et al. 2019)
+  float presence_penalty = 0.0F;    // [-2, 2], over the output
+  float frequency_penalty = 0.0F;   // [-2, 2], over the output
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  uint64_t seed = 0;    // the draw at output position p is f(seed, stream, p)
+  uint64_t stream = 0;  // the choice's index: n choices of one seed differ
+};
+
+struct GenerationRequest {
+  std::vector<TokenId> prompt;  // at least one token
+  SamplingParams sampling;
+  uint32_t max_tokens = 16;  // 0 only scores the prompt
+  std::vector<TokenId> stop_tokens;
+  bool ignore_eos = false;
+  std::optional<uint32_t> logprobs;  // top-N beside each sampled token; 0 is the token alone
+  bool prompt_logprobs = false;      // also for prompt tokens (with the same N)
+};
+
+struct TokenLogprob {
+  TokenId token;
+  float logprob;  // natural log of softmax(raw logits), before any filter
+};
+
+enum class FinishReason { none, stop, length, error };
+
+// What a generation says, in order: prompt tokens (only with prompt_logprobs), output tokens,
+// then exactly one event with a finish. A stop token ends without being emitted.
+struct TokenEvent {
+  enum class Kind { prompt_token, token, finish } kind = Kind::token;
+  TokenId token = kNoToken;
+  bool has_logprobs = false;               // false for the first prompt token
+  float logprob = 0.0F;                    // of token
+  std::vector<TokenLogprob> top_logprobs;  // best first, ties by lower id
+  FinishReason finish = FinishReason::none;
+  std::string error;  // with FinishReason::error
+};
+
+struct EngineOptions {
+  uint32_t n_threads = 0;      // 0: one a core, from affinity and cgroups
+  uint32_t max_sequences = 16;
+  uint32_t max_queue = 256;
+  uint32_t max_context = 0;    // 0: the model's
+  uint32_t kv_cache_tokens = 0;  // total over all sequences; 0: max_sequences * max_context, at
+                                 // most 1 GiB of cache
+  uint32_t step_tokens = 256;  // most tokens one step computes
+};
+
+struct EngineStats {
+  uint32_t running = 0;
+  uint32_t waiting = 0;
+  uint32_t kv_tokens_used = 0;
+  uint32_t kv_tokens_total = 0;
+  uint64_t prompt_tokens = 0;      // computed since start
+  uint64_t generated_tokens = 0;
+  uint64_t cancelled = 0;
+  uint64_t steps = 0;
+};
+
+struct GenerationState;
+
+// One request being generated. Destroying it cancels: the engine frees its cache within a step.
+// Reading is for one thread at a time.
+class Generation {
+ public:
+  explicit Generation(std::shared_ptr<GenerationState> state);
+  Generation(Generation&&) noexcept;
+  Generation& operator=(Generation&&) noexcept;
+  ~Generation();
+
+  // The next event, or nothing when wait passes without one. After the finish event: nothing, at
+  // once.
+  std::optional<TokenEvent> next(std::chrono::milliseconds wait);
+  bool finished() const;  // the finish event has been read
+
+ private:
+  std::shared_ptr<GenerationState> state_;
+};
+
+class Engine {
+ public:
+  Engine(std::shared_ptr<const Model> model, const EngineOptions& options);
+  ~Engine();  // cancels everything that is left
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Errors: invalid_argument (param "prompt"; code context_length in the message) when the prompt
+  // does not fit the context or holds an id outside the vocabulary; resource_exhausted when the
+  // queue is full; unavailable while draining. max_tokens is cut to the context that is left.
+  Result<Generation> submit(GenerationRequest request);
+
+  // From now on submit answers unavailable; what runs goes on.
+  void drain();
+  bool idle() const;
+
+  EngineStats stats() const;
+  const Model& model() const;
+  uint32_t max_context() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tristill::engine

@@ -1,0 +1,24 @@
+// The files of one job's directory and who writes which. All paths are below `root`.
+//   job.json        daemon, before the worker starts
+//   events.jsonl    worker, appended; the daemon tails it
+//   job.log         the worker's stdout and stderr, never parsed
+//   worker.lock     held by flock while a worker lives
+//   checkpoints/    worker; NNNNNNNN/ by temp, fsync, rename
+//   student.gguf    worker, atomic; the result
+#pragma once
+
+#include <filesystem>
+
+namespace tristill::job {
+
+struct JobDirectory {
+  std::filesystem::path root;
+  std::filesystem::path job_file() const { return root / "job.json"; }
+  std::filesystem::path events() const { return root / "events.jsonl"; }
+  std::filesystem::path log() const { return root / "job.log"; }
+  std::filesystem::path lock() const { return root / "worker.lock"; }
+  std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  std::filesystem::path model() const { return root / "student.gguf"; }
+};
+
+}  // namespace tristill::job

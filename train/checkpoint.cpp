@@ -1,0 +1,94 @@
+#include "train/checkpoint.h"
+
+#include <algorithm>
+#include <sstream>
+#include <vector>
+
+#include "base/atomic_file.h"
+#include "base/sha256.h"
+
+namespace tristill::train {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::string_view kStateFile = "state.pt";
+constexpr std::string_view kDigestFile = "state.sha256";
+
+std::string folder_name(int64_t step) {
+  std::string digits = std::to_string(step);
+  return std::string(digits.size() < 8 ? 8 - digits.size() : 0, '0') + digits;
+}
+
+bool is_checkpoint_name(const std::string& name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// Steps of the checkpoints there are, newest first.
+std::vector<fs::path> list_newest_first(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    if (is_checkpoint_name(entry.path().filename().string())) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
+    return std::stoll(a.filename().string()) > std::stoll(b.filename().string());
+  });
+  return found;
+}
+
+std::string serialize(const Checkpoint& checkpoint) {
+  torch::serialize::OutputArchive archive;
+  for (const auto& [name, tensor] : checkpoint.tensors) archive.write(name, tensor, true);
+  std::ostringstream bytes;
+  archive.save_to(bytes);
+  return std::move(bytes).str();
+}
+
+std::optional<Checkpoint> load(const fs::path& path) {
+  const auto bytes = read_file(path / kStateFile);
+  const auto digest = read_file(path / kDigestFile);
+  if (!bytes || !digest || to_hex(sha256(*bytes)) != *digest) return std::nullopt;
+  std::istringstream in(*bytes);
+  torch::serialize::InputArchive archive;
+  archive.load_from(in);
+  Checkpoint checkpoint;
+  checkpoint.step = std::stoll(path.filename().string());
+  for (const std::string& name : archive.keys()) archive.read(name, checkpoint.tensors[name], true);
+  return checkpoint;
+}
+
+}  // namespace
+
+Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoint, int keep) {
+  const fs::path target = folder / folder_name(checkpoint.step);
+  const fs::path temporary = folder / ("tmp-" + folder_name(checkpoint.step));
+  std::error_code failed;
+  fs::remove_all(temporary, failed);
+  fs::create_directories(temporary, failed);
+  if (failed) {
+    return Error{ErrorCode::resource_exhausted,
+                 "cannot create " + temporary.string() + ": " + failed.message(), "checkpoint"};
+  }
+  const std::string bytes = serialize(checkpoint);
+  auto done = write_file_atomically(temporary / kStateFile, bytes);
+  if (done) done = write_file_atomically(temporary / kDigestFile, to_hex(sha256(bytes)));
+  if (done) fs::remove_all(target, failed);
+  if (done) done = rename_durably(temporary, target);
+  if (!done) {
+    fs::remove_all(temporary, failed);
+    return done;
+  }
+  const auto all = list_newest_first(folder);
+  for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) fs::remove_all(all[i], failed);
+  return {};
+}
+
+std::optional<Checkpoint> load_newest_checkpoint(const fs::path& folder, std::string& skipped) {
+  for (const fs::path& path : list_newest_first(folder)) {
+    if (auto checkpoint = load(path)) return checkpoint;
+    skipped += (skipped.empty() ? "" : ", ") + path.filename().string();
+  }
+  return std::nullopt;
+}
+
+}  // namespace tristill::train

@@ -1,0 +1,245 @@
+#include "train/data/packing.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "train/data/fim.h"
+
+namespace tristill::train {
+namespace {
+
+constexpr size_t kMinRoom = 16;  // a segment shorter than this is not worth starting
+constexpr int64_t kNoLabel = -100;
+
+}  // namespace
+
+void TokenSource::add_document(const Tokenizer& tokenizer, std::string_view text) {
+  const TokenId eos = tokenizer.special().eos;
+  const auto ids = tokenizer.encode(text);
+  tokens.push_back(eos);
+  tokens.insert(tokens.end(), ids.begin(), ids.end());
+  tokens.push_back(eos);
+  starts.push_back(tokens.size());
+}
+
+void TokenSource::add_trace(const trace::Record& record) {
+  is_trace = true;
+  tokens.insert(tokens.end(), record.tokens.begin(), record.tokens.end());
+  starts.push_back(tokens.size());
+  for (const auto& list : record.top_logprobs) {
+    for (const auto& entry : list) {
+      top_ids.push_back(entry.token);
+      top_logprobs.push_back(entry.logprob);
+    }
+    top_offsets.push_back(top_ids.size());
+  }
+}
+
+std::vector<int64_t> Cursor::to_numbers() const {
+  std::vector<int64_t> numbers = {draws};
+  for (const Place& place : places) {
+    numbers.insert(numbers.end(), {place.epoch, place.document, place.offset});
+  }
+  return numbers;
+}
+
+Result<Cursor> Cursor::from_numbers(const std::vector<int64_t>& numbers, size_t sources) {
+  if (numbers.size() != 1 + 3 * sources) {
+    return Error{ErrorCode::corrupt, "checkpoint was made with other data sources", "checkpoint"};
+  }
+  Cursor cursor;
+  cursor.draws = numbers[0];
+  for (size_t i = 0; i < sources; ++i) {
+    cursor.places.push_back({numbers[1 + 3 * i], numbers[2 + 3 * i], numbers[3 + 3 * i]});
+  }
+  return cursor;
+}
+
+// The tensors of one batch while they are filled.
+struct BatchStream::Rows {
+  Rows(int64_t n_rows, int64_t row_tokens, TokenId padding)
+      : n_tokens(row_tokens),
+        tokens(at::full({n_rows, row_tokens}, padding, at::kLong)),
+        labels(at::full({n_rows, row_tokens}, kNoLabel, at::kLong)),
+        segment_start(at::empty({n_rows, row_tokens}, at::kInt)) {
+    teacher.offsets.push_back(0);
+  }
+
+  // Puts tokens[0 .. n-2] at column; each predicts its successor. Rows must be filled in order.
+  void put(int64_t row, int64_t column, const Segment& segment, const Tokenizer& tokenizer) {
+    const auto n_inputs = static_cast<int64_t>(segment.tokens.size()) - 1;
+    const int64_t base = row * n_tokens + column;
+    for (int64_t i = 0; i < n_inputs; ++i) {
+      const auto next = static_cast<size_t>(i + 1);
+      tokens.data_ptr<int64_t>()[base + i] = segment.tokens[next - 1];
+      labels.data_ptr<int64_t>()[base + i] = segment.tokens[next];
+      segment_start.data_ptr<int32_t>()[base + i] = static_cast<int32_t>(column);
+      bytes += static_cast<int64_t>(tokenizer.bytes_of(segment.tokens[next]).size());
+      if (segment.source->is_trace) teach(base + i, *segment.source, segment.first + next);
+    }
+  }
+
+  void teach(int64_t flat, const TokenSource& source, size_t token) {
+    const size_t from = source.top_offsets[token];
+    const size_t to = source.top_offsets[token + 1];
+    if (from == to) return;
+    teacher.rows.push_back(flat);
+    for (size_t i = from; i < to; ++i) {
+      teacher.ids.push_back(source.top_ids[i]);
+      teacher.logprobs.push_back(source.top_logprobs[i]);
+    }
+    teacher.offsets.push_back(teacher.ids.size());
+  }
+
+  // The rest of a row is padding: a segment of its own, without labels.
+  void pad(int64_t row, int64_t column) {
+    for (int64_t i = column; i < n_tokens; ++i) {
+      segment_start.data_ptr<int32_t>()[row * n_tokens + i] = static_cast<int32_t>(column);
+    }
+  }
+
+  Batch finish() && {
+    return {std::move(tokens), std::move(labels), std::move(segment_start), std::move(teacher), bytes};
+  }
+
+  int64_t n_tokens;
+  torch::Tensor tokens, labels, segment_start;
+  TeacherTargets teacher;
+  int64_t bytes = 0;
+};
+
+BatchStream::BatchStream(std::vector<TokenSource> sources,
+                         std::shared_ptr<const Tokenizer> tokenizer, const PackingOptions& options)
+    : tokenizer_(std::move(tokenizer)), options_(options), random_(options.seed, 1) {
+  for (TokenSource& source : sources) {
+    if (source.documents() > 0) sources_.push_back(std::move(source));
+  }
+  CHECK(!sources_.empty());
+  cursor_.places.resize(sources_.size());
+  order_.resize(sources_.size());
+  for (size_t i = 0; i < sources_.size(); ++i) shuffle(i);
+}
+
+uint64_t BatchStream::total_tokens() const {
+  uint64_t total = 0;
+  for (const TokenSource& source : sources_) total += source.tokens.size();
+  return total;
+}
+
+void BatchStream::shuffle(size_t source) {
+  auto& order = order_[source];
+  order.resize(sources_[source].documents());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<uint32_t>(i);
+  const auto epoch = static_cast<uint64_t>(cursor_.places[source].epoch);
+  RandomStream random(options_.seed, (source + 2) << 32 | epoch);
+  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+}
+
+void BatchStream::next_document(size_t source) {
+  Cursor::Place& place = cursor_.places[source];
+  place.offset = 0;
+  if (++place.document < static_cast<int64_t>(order_[source].size())) return;
+  place.document = 0;
+  ++place.epoch;
+  shuffle(source);
+}
+
+size_t BatchStream::choose_source() {
+  double total = 0;
+  for (const TokenSource& source : sources_) total += source.weight;
+  double at = random_.uniform() * total;
+  for (size_t i = 0; i + 1 < sources_.size(); ++i) {
+    at -= sources_[i].weight;
+    if (at < 0) return i;
+  }
+  return sources_.size() - 1;
+}
+
+BatchStream::Segment BatchStream::next_segment(size_t source_index, size_t room) {
+  const TokenSource& source = sources_[source_index];
+  Cursor::Place& place = cursor_.places[source_index];
+  const uint32_t document = order_[source_index][static_cast<size_t>(place.document)];
+  const size_t first = source.starts[document] + static_cast<size_t>(place.offset);
+  const size_t end = source.starts[document + 1];
+  const size_t n = std::min(room + 1, end - first);
+  Segment segment{{source.tokens.begin() + static_cast<ptrdiff_t>(first),
+                   source.tokens.begin() + static_cast<ptrdiff_t>(first + n)},
+                  &source,
+                  first};
+  if (!source.is_trace && random_.uniform() < options_.fim_rate) {
+    const auto order = random_.uniform() < options_.spm_rate ? FimOrder::spm : FimOrder::psm;
+    const auto text = tokenizer_->decode(segment.tokens);
+    auto turned = fim_tokens(*tokenizer_, text, order, room + 1, random_);
+    if (!turned.empty()) segment.tokens = std::move(turned);
+  }
+  // The last token taken starts the next segment, so that every token is predicted once.
+  if (first + n < end) place.offset += static_cast<int64_t>(n) - 1;
+  else next_document(source_index);
+  return segment;
+}
+
+void BatchStream::fill_row(int64_t row, Rows& rows) {
+  const size_t source = choose_source();
+  int64_t column = 0;
+  while (static_cast<size_t>(options_.tokens - column) >= kMinRoom) {
+    const Segment segment = next_segment(source, static_cast<size_t>(options_.tokens - column));
+    if (segment.tokens.size() < 2) continue;
+    rows.put(row, column, segment, *tokenizer_);
+    column += static_cast<int64_t>(segment.tokens.size()) - 1;
+  }
+  rows.pad(row, column);
+}
+
+Batch BatchStream::next() {
+  Rows rows(options_.rows, options_.tokens, tokenizer_->special().eos);
+  for (int64_t row = 0; row < options_.rows; ++row) fill_row(row, rows);
+  return std::move(rows).finish();
+}
+
+Cursor BatchStream::cursor() const {
+  Cursor cursor = cursor_;
+  cursor.draws = static_cast<int64_t>(random_.counter());
+  return cursor;
+}
+
+void BatchStream::seek(const Cursor& cursor) {
+  CHECK(cursor.places.size() == sources_.size());
+  cursor_ = cursor;
+  random_ = RandomStream(options_.seed, 1, static_cast<uint64_t>(cursor.draws));
+  for (size_t i = 0; i < sources_.size(); ++i) shuffle(i);
+}
+
+std::vector<Batch> evaluation_batches(const TokenSource& source, const Tokenizer& tokenizer,
+                                      int64_t rows, int64_t tokens, uint64_t max_tokens) {
+  using Rows = BatchStream::Rows;
+  std::vector<Batch> batches;
+  uint64_t labelled = 0;
+  size_t document = 0;
+  size_t offset = 0;
+  while (document < source.documents() && labelled < max_tokens) {
+    Rows batch(rows, tokens, tokenizer.special().eos);
+    for (int64_t row = 0; row < rows; ++row) {
+      int64_t column = 0;
+      while (tokens - column >= static_cast<int64_t>(kMinRoom) &&
+             document < source.documents() && labelled < max_tokens) {
+        const size_t first = source.starts[document] + offset;
+        const size_t end = source.starts[document + 1];
+        const size_t n = std::min(static_cast<size_t>(tokens - column) + 1, end - first);
+        const auto begin = source.tokens.begin() + static_cast<ptrdiff_t>(first);
+        batch.put(row, column, {{begin, begin + static_cast<ptrdiff_t>(n)}, &source, first},
+                  tokenizer);
+        column += static_cast<int64_t>(n) - 1;
+        labelled += n - 1;
+        offset += n - 1;
+        if (first + n < end) continue;
+        ++document;
+        offset = 0;
+      }
+      batch.pad(row, column);
+    }
+    batches.push_back(std::move(batch).finish());
+  }
+  return batches;
+}
+
+}  // namespace tristill::train

@@ -1,0 +1,342 @@
+#include "train/run/train.h"
+
+#include <chrono>
+#include <cmath>
+#include <numbers>
+
+#include "base/atomic_file.h"
+#include "base/check.h"
+#include "base/sha256.h"
+#include "model/format/model_file.h"
+#include "train/checkpoint.h"
+#include "train/data/packing.h"
+#include "train/eval/bits_per_byte.h"
+#include "train/export.h"
+#include "train/health.h"
+#include "train/optim/optimizer.h"
+#include "train/optim/schedule.h"
+#include "train/run/training_data.h"
+
+namespace tristill::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr int kCheckpointsKept = 2;
+constexpr int kMaxBadSteps = 5;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// One run of one job, from the data to the model file.
+class TrainRun {
+ public:
+  TrainRun(const job::JobDirectory& directory, const job::JobFile& file, EventLog& events,
+           const std::atomic<bool>& stop, TrainingData data)
+      : directory_(directory),
+        file_(file),
+        spec_(file.train),
+        events_(events),
+        stop_(stop),
+        tokenizer_(data.tokenizer),
+        manifest_sha256_(data.manifest_sha256),
+        held_out_(std::move(data.held_out)),
+        student_(spec_.model, spec_.quantized, compute(), spec_.seed),
+        optimizer_(spec_.optimizer, student_.parameters(), compute()),
+        batches_(std::move(data.sources), tokenizer_, packing()) {}
+
+  Result<void> resume();
+  Result<Outcome> run();
+
+ private:
+  at::ScalarType compute() const {
+    return spec_.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
+  }
+  PackingOptions packing() const;
+  double fraction() const;
+  double eta_seconds() const;
+  void train_step();
+  Result<void> guard(double norm, double loss);
+  void report_metrics(const LossSums& sums, double norm, double multiplier);
+  void report_progress(const std::string& phase);
+  void report_evaluation();
+  Result<void> checkpoint();
+  Result<void> export_model();
+
+  const job::JobDirectory& directory_;
+  const job::JobFile& file_;
+  const job::TrainSpec& spec_;
+  EventLog& events_;
+  const std::atomic<bool>& stop_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::string manifest_sha256_;
+  TokenSource held_out_;
+  Student student_;
+  Optimizer optimizer_;
+  BatchStream batches_;
+  HealthMonitor health_;
+
+  int64_t step_ = 0;
+  double tokens_ = 0;           // labelled tokens trained on
+  double elapsed_before_ = 0;   // seconds of earlier runs
+  Clock::time_point started_ = Clock::now();
+  Clock::time_point last_checkpoint_ = Clock::now();
+  Clock::time_point last_report_ = Clock::now();
+  double tokens_at_report_ = 0;
+  double seconds_a_step_ = 0;   // smoothed
+  double decay_sum_ = 0;        // of lr * weight_decay since the last health look
+  int64_t decay_steps_ = 0;
+  int bad_steps_ = 0;
+  Result<void> failure_;
+  Evaluation evaluation_;
+};
+
+PackingOptions TrainRun::packing() const {
+  return {.rows = std::max<int64_t>(1, spec_.batch_tokens / spec_.sequence_length),
+          .tokens = spec_.sequence_length,
+          .fim_rate = spec_.data.fim_rate,
+          .spm_rate = spec_.data.spm_rate,
+          .seed = spec_.seed};
+}
+
+// Share of the budget used, by whichever limit is nearest.
+double TrainRun::fraction() const {
+  double used = 0;
+  if (spec_.budget.max_steps) {
+    used = std::max(used, static_cast<double>(step_) / static_cast<double>(*spec_.budget.max_steps));
+  }
+  if (spec_.budget.max_tokens) {
+    used = std::max(used, tokens_ / static_cast<double>(*spec_.budget.max_tokens));
+  }
+  if (spec_.budget.max_seconds) {
+    used = std::max(used, (elapsed_before_ + seconds_since(started_)) / *spec_.budget.max_seconds);
+  }
+  return std::min(used, 1.0);
+}
+
+double TrainRun::eta_seconds() const {
+  const double used = fraction();
+  const double elapsed = elapsed_before_ + seconds_since(started_);
+  return used > 0 ? elapsed * (1.0 - used) / used : 0;
+}
+
+Result<void> TrainRun::resume() {
+  std::string skipped;
+  auto checkpoint = load_newest_checkpoint(directory_.checkpoints(), skipped);
+  if (!skipped.empty()) events_.warn("damaged checkpoints passed over: " + skipped);
+  if (!checkpoint) return {};
+  const torch::NoGradGuard no_grad;
+  for (const NamedParameter& parameter : student_.parameters()) {
+    const auto found = checkpoint->tensors.find("weights." + parameter.name);
+    if (found == checkpoint->tensors.end() || found->second.sizes() != parameter.tensor.sizes()) {
+      return Error{ErrorCode::corrupt, "checkpoint lacks " + parameter.name, "checkpoint"};
+    }
+    torch::Tensor(parameter.tensor).copy_(found->second);
+  }
+  student_.refresh();
+  if (auto loaded = optimizer_.load_state(checkpoint->tensors); !loaded) return loaded;
+  const auto places = checkpoint->tensors["data.cursor"];
+  const auto numbers = checkpoint->tensors["run.numbers"];
+  if (!places.defined() || !numbers.defined() || numbers.numel() != 2) {
+    return Error{ErrorCode::corrupt, "checkpoint lacks the run's position", "checkpoint"};
+  }
+  const auto* place = places.data_ptr<int64_t>();
+  auto cursor = Cursor::from_numbers({place, place + places.numel()}, batches_.sources());
+  if (!cursor) return cursor.error();
+  batches_.seek(*cursor);
+  step_ = checkpoint->step;
+  tokens_ = tokens_at_report_ = numbers[0].item<double>();
+  elapsed_before_ = numbers[1].item<double>();
+  events_.info("resumed from the checkpoint of step " + std::to_string(step_));
+  return {};
+}
+
+Result<void> TrainRun::checkpoint() {
+  Checkpoint checkpoint{step_, optimizer_.state()};
+  for (const NamedParameter& parameter : student_.parameters()) {
+    checkpoint.tensors["weights." + parameter.name] = parameter.tensor.detach();
+  }
+  checkpoint.tensors["data.cursor"] = torch::tensor(batches_.cursor().to_numbers(), at::kLong);
+  checkpoint.tensors["run.numbers"] =
+      torch::tensor({tokens_, elapsed_before_ + seconds_since(started_)}, at::kDouble);
+  last_checkpoint_ = Clock::now();
+  auto saved = save_checkpoint(directory_.checkpoints(), checkpoint, kCheckpointsKept);
+  if (!saved) return saved;
+  events_.write({.type = job::EventType::checkpoint,
+                 .message = "checkpoint",
+                 .numbers = {{"step", static_cast<double>(step_)}, {"tokens", tokens_}}});
+  return {};
+}
+
+void TrainRun::report_progress(const std::string& phase) {
+  events_.write({.type = job::EventType::progress,
+                 .numbers = {{"fraction", fraction()},
+                             {"eta_seconds", eta_seconds()},
+                             {"step", static_cast<double>(step_)},
+                             {"total_steps", static_cast<double>(spec_.budget.max_steps.value_or(0))}},
+                 .texts = {{"phase", phase}}});
+}
+
+void TrainRun::report_metrics(const LossSums& sums, double norm, double multiplier) {
+  const auto n = static_cast<double>(std::max<int64_t>(sums.tokens, 1));
+  const auto taught = static_cast<double>(sums.taught_tokens);
+  const HealthReport health = health_.look(
+      student_, {.step = step_,
+                 .decay_per_step = decay_steps_ > 0 ? decay_sum_ / static_cast<double>(decay_steps_) : 0,
+                 .zero_gradients = optimizer_.zero_gradient_fraction(),
+                 .loss = sums.weighted});
+  decay_sum_ = 0;
+  decay_steps_ = 0;
+  const double seconds = std::max(seconds_since(last_report_), 1e-9);
+  job::Event event{.type = job::EventType::metrics, .numbers = health.numbers};
+  event.numbers["step"] = static_cast<double>(step_);
+  event.numbers["loss"] = sums.weighted / n;
+  event.numbers["ce"] = sums.ce / n;
+  if (taught > 0) event.numbers["kd"] = sums.kd / taught;
+  event.numbers["tokens"] = tokens_;
+  event.numbers["tokens_per_second"] = (tokens_ - tokens_at_report_) / seconds;
+  event.numbers["lr"] = spec_.optimizer.lr * multiplier;
+  event.numbers["grad_norm"] = norm;
+  tokens_at_report_ = tokens_;
+  last_report_ = Clock::now();
+  events_.write(std::move(event));
+  for (const std::string& alarm : health.alarms) {
+    events_.write({.type = job::EventType::log,
+                   .level = job::EventLevel::warn,
+                   .message = "health: " + alarm,
+                   .numbers = {{"step", static_cast<double>(step_)}}});
+  }
+  report_progress("training");
+}
+
+// A step that is not finite changes nothing; several in a row end the job.
+Result<void> TrainRun::guard(double norm, double loss) {
+  if (std::isfinite(norm) && std::isfinite(loss)) {
+    bad_steps_ = 0;
+    return {};
+  }
+  events_.warn("step " + std::to_string(step_) + " was not finite and was left out");
+  if (++bad_steps_ < kMaxBadSteps) return {};
+  return Error{ErrorCode::invalid_argument,
+               std::to_string(kMaxBadSteps) + " steps in a row were not finite; lower optimizer.lr",
+               "optimizer.lr"};
+}
+
+void TrainRun::train_step() {
+  const auto step_started = Clock::now();
+  const bool looks = (step_ + 1) % spec_.log_every == 0 || step_ == 0;
+  const double share = step_ > 0 ? fraction() / static_cast<double>(step_) : 0.001;
+  const double multiplier = schedule_multiplier(fraction(), spec_.optimizer.warmup,
+                                                spec_.optimizer.warmdown, share);
+  const Batch batch = batches_.next();
+  LossSums sums;
+  student_.record_gains(looks);
+  student_
+      .loss(batch,
+            {.ce = spec_.loss.ce_weight,
+             .kd = spec_.loss.kd_weight,
+             .z = spec_.loss.z_loss,
+             .softcap = spec_.model.logit_softcap},
+            sums)
+      .backward();
+  const double norm = optimizer_.step(multiplier);
+  student_.refresh();
+  ++step_;
+  tokens_ += static_cast<double>(sums.tokens);
+  decay_sum_ += spec_.optimizer.lr * multiplier * spec_.optimizer.weight_decay;
+  ++decay_steps_;
+  seconds_a_step_ = seconds_since(step_started);
+  failure_ = guard(norm, sums.weighted);
+  if (looks) report_metrics(sums, norm, multiplier);
+}
+
+void TrainRun::report_evaluation() {
+  if (held_out_.documents() == 0 || spec_.eval_tokens == 0) return;
+  report_progress("evaluating");
+  const auto batches = evaluation_batches(held_out_, *tokenizer_, packing().rows,
+                                          spec_.sequence_length, spec_.eval_tokens);
+  evaluation_ = evaluate(student_, batches);
+  events_.write({.type = job::EventType::metrics,
+                 .message = "evaluation on held-out files",
+                 .numbers = {{"step", static_cast<double>(step_)},
+                             {"tokens", tokens_},
+                             {"bits_per_byte", evaluation_.bits_per_byte},
+                             {"valid_loss", evaluation_.loss},
+                             {"valid_tokens", static_cast<double>(evaluation_.tokens)},
+                             {"valid_bytes", static_cast<double>(evaluation_.bytes)}}});
+}
+
+Result<void> TrainRun::export_model() {
+  const Provenance provenance = {
+      {"job", file_.id},
+      {"data_manifest_sha256", manifest_sha256_},
+      {"steps", std::to_string(step_)},
+      {"tokens", std::to_string(static_cast<int64_t>(tokens_))},
+      {"bits_per_byte", std::to_string(evaluation_.bits_per_byte)},
+  };
+  auto written = write_model_file(directory_.model(), to_model_tensors(student_), *tokenizer_,
+                                  provenance);
+  if (!written) return written;
+  const auto bytes = read_file(directory_.model());
+  if (!bytes) return bytes.error();
+  events_.write({.type = job::EventType::artifact,
+                 .message = "model file",
+                 .numbers = {{"bytes", static_cast<double>(bytes->size())}},
+                 .texts = {{"kind", "model"},
+                           {"path", directory_.model().filename().string()},
+                           {"sha256", to_hex(sha256(*bytes))}}});
+  return {};
+}
+
+Result<Outcome> TrainRun::run() {
+  started_ = last_report_ = last_checkpoint_ = Clock::now();
+  report_progress("training");
+  while (fraction() < 1.0) {
+    if (stop_) {
+      if (auto saved = checkpoint(); !saved) return saved.error();
+      return Outcome::interrupted;
+    }
+    train_step();
+    if (!failure_) return failure_.error();
+    if (spec_.eval_every > 0 && step_ % spec_.eval_every == 0) report_evaluation();
+    if (seconds_since(last_checkpoint_) >= spec_.checkpoint_seconds) {
+      if (auto saved = checkpoint(); !saved) return saved.error();
+    }
+  }
+  if (auto saved = checkpoint(); !saved) return saved.error();
+  report_evaluation();
+  report_progress("exporting");
+  if (auto exported = export_model(); !exported) return exported.error();
+  return Outcome::succeeded;
+}
+
+Result<void> check_fit(const job::TrainSpec& spec, const Tokenizer& tokenizer) {
+  const size_t padded = (tokenizer.vocab_size() + 63) / 64 * 64;
+  if (spec.model.vocab_size < tokenizer.vocab_size() || spec.model.vocab_size > padded) {
+    return Error{ErrorCode::invalid_argument,
+                 "model.vocab_size is " + std::to_string(spec.model.vocab_size) +
+                     ", the tokenizer has " + std::to_string(tokenizer.vocab_size()) +
+                     "; accepted is that number, or it rounded up to a multiple of 64",
+                 "model.vocab_size"};
+  }
+  if (spec.sequence_length > spec.model.max_context) {
+    return Error{ErrorCode::invalid_argument, "sequence_length is larger than model.max_context",
+                 "sequence_length"};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile& file,
+                          EventLog& events, const std::atomic<bool>& stop) {
+  if (file.train.threads > 0) at::set_num_threads(static_cast<int>(file.train.threads));
+  auto data = prepare_data(directory, file, events);
+  if (!data) return data.error();
+  if (auto fits = check_fit(file.train, *data->tokenizer); !fits) return fits.error();
+  TrainRun run(directory, file, events, stop, std::move(*data));
+  if (auto resumed = run.resume(); !resumed) return resumed.error();
+  return run.run();
+}
+
+}  // namespace tristill::train

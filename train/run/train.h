@@ -1,0 +1,21 @@
+// The runner of kind "train": data -> student -> loss -> optimiser -> checkpoints -> model file.
+#pragma once
+
+#include <atomic>
+
+#include "base/result.h"
+#include "train/event_log.h"
+#include "train/job/directory.h"
+#include "train/job/spec.h"
+
+namespace tristill::train {
+
+enum class Outcome { succeeded, interrupted };
+
+// Resumes from the newest whole checkpoint of the directory when there is one. Returns
+// interrupted after a checkpoint once stop is set. Errors are the caller's to report; anything
+// thrown ends the job.
+Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile& file,
+                          EventLog& events, const std::atomic<bool>& stop);
+
+}  // namespace tristill::train

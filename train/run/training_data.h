@@ -1,0 +1,27 @@
+// What a train job learns from: the tokenizer and the tokenised sources, read or made.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/result.h"
+#include "train/data/packing.h"
+#include "train/event_log.h"
+#include "train/job/directory.h"
+#include "train/job/spec.h"
+
+namespace tristill::train {
+
+struct TrainingData {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::vector<TokenSource> sources;
+  TokenSource held_out;
+  std::string manifest_sha256;  // over the manifests of all corpora and shards
+};
+
+// Trains the tokenizer when none is given (kept in the job's directory, so a resumed run has the
+// same). Errors name the field of the job: data.corpora, data.traces, tokenizer.
+Result<TrainingData> prepare_data(const job::JobDirectory& directory, const job::JobFile& file,
+                                  EventLog& events);
+
+}  // namespace tristill::train

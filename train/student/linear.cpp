@@ -1,0 +1,167 @@
+#include "train/student/linear.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "model/kernels/kernels.h"
+#include "model/ternary.h"
+
+namespace tristill::train {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+constexpr int64_t kRowGrain = 64;
+constexpr int64_t kGemmTile = 512;  // tokens a kernel call: its packing of weights is paid once
+constexpr size_t kMaxGroup = 3;
+
+// y[t, r] = acc[t, r] * (scale[r] * s[t]), in the association of the contract.
+void scale_rows(const int32_t* acc, const float* token_scale, const float* scale, bool per_row,
+                int64_t begin, int64_t end, int64_t cols, float* y) {
+  for (int64_t t = begin; t < end; ++t) {
+    const float s = token_scale[t];
+    const int32_t* from = acc + (t - begin) * cols;
+    float* to = y + t * cols;
+    if (per_row) {
+      for (int64_t c = 0; c < cols; ++c) to[c] = static_cast<float>(from[c]) * (scale[c] * s);
+    } else {
+      const float both = scale[0] * s;
+      for (int64_t c = 0; c < cols; ++c) to[c] = static_cast<float>(from[c]) * both;
+    }
+  }
+}
+
+kernels::Int8View view_of(const LinearWeight& weight) {
+  return {weight.values().data_ptr<int8_t>(), weight.row_sum().data_ptr<int32_t>(),
+          static_cast<size_t>(weight.values().size(0)), static_cast<size_t>(weight.values().size(1))};
+}
+
+Tensor integer_forward(const QuantizedTokens& x, const LinearWeight& weight) {
+  const auto view = view_of(weight);
+  const int64_t n = x.values.size(0);
+  const auto out = static_cast<int64_t>(view.rows);
+  const auto in = static_cast<int64_t>(view.cols);
+  Tensor y = at::empty({n, out}, at::kFloat);
+  const auto& kernel = kernels::best();
+  at::parallel_for(0, n, kGemmTile, [&](int64_t begin, int64_t end) {
+    std::vector<int32_t> acc(static_cast<size_t>(kGemmTile * out));
+    for (int64_t t = begin; t < end; t += kGemmTile) {
+      const int64_t tile_end = std::min(t + kGemmTile, end);
+      kernel.int8_gemm(x.values.data_ptr<int8_t>() + t * in, static_cast<size_t>(tile_end - t),
+                       view, 0, view.rows, acc.data(), view.rows);
+      scale_rows(acc.data(), x.scale.data_ptr<float>(), weight.scale().data_ptr<float>(),
+                 weight.mode() == LinearMode::int8, t, tile_end, out, y.data_ptr<float>());
+    }
+  });
+  return y;
+}
+
+// Saved for backward: quantised values (or the bf16 input), token scales.
+struct LinearGroup : torch::autograd::Function<LinearGroup> {
+  // The latents are arguments of their own, because only such are seen by autograd.
+  static variable_list forward(AutogradContext* ctx, const Variable& x, const Variable&,
+                               const Variable&, const Variable&,
+                               std::vector<const LinearWeight*> weights) {
+    CHECK(x.dim() == 2 && x.scalar_type() == at::kFloat && weights.size() <= kMaxGroup);
+    variable_list outputs;
+    if (weights[0]->mode() == LinearMode::dense) {
+      const Tensor x_compute = x.to(weights[0]->compute());
+      for (const auto* weight : weights) {
+        outputs.push_back(at::mm(x_compute, weight->dequantized().t()).to(at::kFloat));
+      }
+      ctx->save_for_backward({x_compute});
+    } else {
+      const QuantizedTokens tokens = quantize_tokens(x.contiguous());
+      for (const auto* weight : weights) outputs.push_back(integer_forward(tokens, *weight));
+      ctx->save_for_backward({tokens.values, tokens.scale});
+    }
+    std::vector<int64_t> addresses;
+    for (const auto* weight : weights) addresses.push_back(reinterpret_cast<int64_t>(weight));
+    ctx->saved_data["weights"] = addresses;
+    return outputs;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto addresses = ctx->saved_data["weights"].toIntVector();
+    const auto weight_at = [&](size_t i) {
+      return reinterpret_cast<const LinearWeight*>(addresses[i]);
+    };
+    const auto compute = weight_at(0)->compute();
+    const bool quantized = saved.size() == 2;
+    const Tensor x = quantized ? saved[0].to(compute) : saved[0];
+    const Tensor token_scale = quantized ? saved[1].unsqueeze(1) : Tensor();
+    Tensor grad_x;
+    variable_list results(1);
+    for (size_t i = 0; i < grads.size(); ++i) {
+      const Tensor dy = grads[i].to(compute);
+      const Tensor part = at::mm(dy, weight_at(i)->dequantized());
+      grad_x = grad_x.defined() ? grad_x + part : part;
+      const Tensor scaled = quantized ? (grads[i] * token_scale).to(compute) : dy;
+      results.push_back(at::mm(scaled.t(), x).to(at::kFloat));
+    }
+    results[0] = grad_x.to(at::kFloat);
+    results.resize(kMaxGroup + 2);
+    return results;
+  }
+};
+
+}  // namespace
+
+void LinearWeight::refresh() {
+  const torch::NoGradGuard no_grad;
+  if (mode_ == LinearMode::dense) {
+    dequantized_ = latent_.detach().to(compute_, /*non_blocking=*/false, /*copy=*/true);
+    return;
+  }
+  const Tensor w = latent_.detach().contiguous();
+  const auto rows = static_cast<size_t>(w.size(0));
+  const auto cols = static_cast<size_t>(w.size(1));
+  if (!values_.defined()) values_ = at::empty({w.size(0), w.size(1)}, at::kChar);
+  if (mode_ == LinearMode::ternary) {
+    const float gamma = ternarize({w.data_ptr<float>(), rows * cols},
+                                  {values_.data_ptr<int8_t>(), rows * cols});
+    scale_ = at::full({1}, gamma, at::kFloat);
+    dequantized_ = (values_ * scale_).to(compute_);
+  } else {
+    if (!scale_.defined()) scale_ = at::empty({w.size(0)}, at::kFloat);
+    quantize_rows_int8(w.data_ptr<float>(), rows, cols, values_.data_ptr<int8_t>(),
+                       scale_.data_ptr<float>());
+    dequantized_ = (values_ * scale_.unsqueeze(1)).to(compute_);
+  }
+  row_sum_ = values_.sum(1, /*keepdim=*/false, at::kInt);
+}
+
+QuantizedTokens quantize_tokens(const Tensor& x) {
+  const int64_t n = x.size(0);
+  const int64_t cols = x.size(1);
+  QuantizedTokens out{at::empty({n, cols}, at::kChar), at::empty({n}, at::kFloat),
+                      at::empty({n}, at::kInt)};
+  at::parallel_for(0, n, kRowGrain, [&](int64_t begin, int64_t end) {
+    kernels::best().quantize_tokens(
+        x.data_ptr<float>() + begin * cols, static_cast<size_t>(end - begin),
+        static_cast<size_t>(cols), out.values.data_ptr<int8_t>() + begin * cols,
+        out.scale.data_ptr<float>() + begin, out.sum.data_ptr<int32_t>() + begin);
+  });
+  return out;
+}
+
+Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight& weight) {
+  const auto view = view_of(weight);
+  Tensor acc = at::empty({x.values.size(0), static_cast<int64_t>(view.rows)}, at::kInt);
+  kernels::best().int8_gemm(x.values.data_ptr<int8_t>(), static_cast<size_t>(x.values.size(0)),
+                            view, 0, view.rows, acc.data_ptr<int32_t>(), view.rows);
+  return acc;
+}
+
+std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const LinearWeight*>& weights) {
+  const auto latent = [&](size_t i) {
+    return i < weights.size() ? weights[i]->latent() : at::empty({0});  // autograd takes no null
+  };
+  return LinearGroup::apply(x, latent(0), latent(1), latent(2), weights);
+}
+
+}  // namespace tristill::train

@@ -1,0 +1,62 @@
+// Linear layers of the student. Forward is the integer contract of model/ternary.h, computed by
+// the very kernels that serve; backward is the straight-through estimator in bf16 (or fp32).
+//   forward   y = (x_q . T^t) * (gamma * s)
+//   backward  dx = dy . (gamma T),  dW = dy^t . (s x_q)         Bengio et al. 2013; gamma detached
+// Shapes: x [N, in] fp32, W [out, in] fp32 latent, y [N, out] fp32. Trainer's thread only.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace tristill::train {
+
+enum class LinearMode {
+  ternary,  // W is ternarised, x quantised to int8 a token
+  int8,     // W quantised to int8 a row, x to int8 a token (the output head, the embedding)
+  dense,    // no quantisation: a full-precision teacher
+};
+
+// One matrix: the latent parameter and what is derived from it once an optimiser step.
+class LinearWeight {
+ public:
+  LinearWeight() = default;
+  LinearWeight(torch::Tensor latent, LinearMode mode, at::ScalarType compute)
+      : latent_(std::move(latent)), mode_(mode), compute_(compute) {}
+
+  // Recomputes the derived tensors. Call after every change of the latent, before forward.
+  void refresh();
+
+  const torch::Tensor& latent() const { return latent_; }
+  LinearMode mode() const { return mode_; }
+  at::ScalarType compute() const { return compute_; }
+  const torch::Tensor& values() const { return values_; }      // [out, in] int8: T or q
+  const torch::Tensor& scale() const { return scale_; }        // [1] gamma or [out], fp32
+  const torch::Tensor& row_sum() const { return row_sum_; }    // [out] int32
+  const torch::Tensor& dequantized() const { return dequantized_; }  // [out, in] in compute type
+
+ private:
+  torch::Tensor latent_, values_, scale_, row_sum_, dequantized_;
+  LinearMode mode_ = LinearMode::ternary;
+  at::ScalarType compute_ = at::kBFloat16;
+};
+
+// Tokens quantised by the serving kernels.
+struct QuantizedTokens {
+  torch::Tensor values;  // [N, in] int8
+  torch::Tensor scale;   // [N] fp32
+  torch::Tensor sum;     // [N] int32
+};
+QuantizedTokens quantize_tokens(const torch::Tensor& x);
+
+// Exact int32 accumulators [N, out] of quantised tokens and an int8 or ternary matrix.
+torch::Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight& weight);
+
+// y_i = x W_i^t for several matrices that share their input (q, k, v; gate, up), so that the
+// tokens are quantised once; at most three. Differentiable in x and in every latent.
+std::vector<torch::Tensor> linear_group(const torch::Tensor& x,
+                                        const std::vector<const LinearWeight*>& weights);
+
+}  // namespace tristill::train

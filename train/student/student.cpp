@@ -1,0 +1,174 @@
+#include "train/student/student.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "base/check.h"
+#include "base/random.h"
+#include "train/student/attention.h"
+
+namespace tristill::train {
+namespace {
+
+using torch::Tensor;
+
+// N(0, std) by Box-Muller on counter-based words: the same values on every machine.
+Tensor normal(int64_t rows, int64_t cols, double std, uint64_t seed, uint64_t stream) {
+  Tensor out = at::empty({rows, cols}, at::kFloat);
+  auto* values = out.data_ptr<float>();
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    const auto words = philox(seed, stream, static_cast<uint64_t>(i));
+    const double u = (static_cast<double>(words[0]) + 0.5) * 0x1p-32;
+    const double angle = 2.0 * std::numbers::pi * (static_cast<double>(words[1]) * 0x1p-32);
+    values[i] = static_cast<float>(std * std::sqrt(-2.0 * std::log(u)) * std::cos(angle));
+  }
+  return out;
+}
+
+// Rows of the embedding as they are served (q * scale); gradient goes to the latent rows.
+struct EmbeddingRows : torch::autograd::Function<EmbeddingRows> {
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& latent,
+                        const LinearWeight* embedding, const Tensor& tokens) {
+    ctx->save_for_backward({tokens});
+    ctx->saved_data["vocab"] = latent.size(0);
+    if (embedding->mode() == LinearMode::dense) return latent.index_select(0, tokens);
+    return embedding->values().index_select(0, tokens) *
+           embedding->scale().index_select(0, tokens).unsqueeze(1);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& grads) {
+    const Tensor tokens = ctx->get_saved_variables()[0];
+    Tensor grad = at::zeros({ctx->saved_data["vocab"].toInt(), grads[0].size(1)}, at::kFloat);
+    grad.index_add_(0, tokens, grads[0]);
+    return {grad, Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor Student::gain(const std::string& name, int64_t size) {
+  Tensor tensor = at::ones({size}, at::kFloat).set_requires_grad(true);
+  parameters_.push_back({name, tensor, false});
+  return tensor;
+}
+
+LinearWeight Student::matrix(const std::string& name, int64_t out, int64_t in, double std) {
+  Tensor tensor = normal(out, in, std, seed_, parameters_.size()).set_requires_grad(true);
+  parameters_.push_back({name, tensor, true});
+  return {tensor, quantized_ ? LinearMode::ternary : LinearMode::dense, compute_};
+}
+
+Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed)
+    : config_(config), quantized_(quantized), compute_(compute), seed_(seed) {
+  const auto d = static_cast<int64_t>(config.d_model);
+  const auto f = static_cast<int64_t>(config.d_ff);
+  const auto q_dim = static_cast<int64_t>(config.q_dim());
+  const auto kv_dim = static_cast<int64_t>(config.kv_dim());
+  const auto vocab = static_cast<int64_t>(config.vocab_size);
+  const double in_std = 1.0 / std::sqrt(static_cast<double>(d));
+  const double depth = 1.0 / std::sqrt(2.0 * config.n_layers);
+  const auto table = [&](const std::string& name) {
+    LinearWeight made = matrix(name, vocab, d, 0.02);
+    parameters_.back().is_matrix = false;
+    return LinearWeight(made.latent(), quantized_ ? LinearMode::int8 : LinearMode::dense, compute_);
+  };
+  embedding_ = table("token_embd.weight");
+  if (!config.tied_embeddings) head_ = table("output.weight");
+  for (uint32_t layer = 0; layer < config.n_layers; ++layer) {
+    const std::string prefix = "blk." + std::to_string(layer) + ".";
+    Block block;
+    block.attn_norm = gain(prefix + "attn_norm.weight", d);
+    block.q = matrix(prefix + "attn_q.weight", q_dim, d, in_std);
+    block.k = matrix(prefix + "attn_k.weight", kv_dim, d, in_std);
+    block.v = matrix(prefix + "attn_v.weight", kv_dim, d, in_std);
+    if (config.qk_norm) block.q_norm = gain(prefix + "attn_q_norm.weight", config.head_dim);
+    if (config.qk_norm) block.k_norm = gain(prefix + "attn_k_norm.weight", config.head_dim);
+    if (config.sub_norm) block.attn_sub_norm = gain(prefix + "attn_sub_norm.weight", q_dim);
+    block.o = matrix(prefix + "attn_output.weight", d, q_dim,
+                     depth / std::sqrt(static_cast<double>(q_dim)));
+    block.ffn_norm = gain(prefix + "ffn_norm.weight", d);
+    block.gate = matrix(prefix + "ffn_gate.weight", f, d, in_std);
+    block.up = matrix(prefix + "ffn_up.weight", f, d, in_std);
+    if (config.sub_norm) block.ffn_sub_norm = gain(prefix + "ffn_sub_norm.weight", f);
+    block.down = matrix(prefix + "ffn_down.weight", d, f,
+                        depth / std::sqrt(static_cast<double>(f)));
+    blocks_.push_back(std::move(block));
+  }
+  output_norm_ = gain("output_norm.weight", d);
+  rope_ = rope_table(config.max_context, config.head_dim, config.rope_theta);
+  refresh();
+}
+
+void Student::refresh() {
+  embedding_.refresh();
+  if (!config_.tied_embeddings) head_.refresh();
+  for (Block& block : blocks_) {
+    for (LinearWeight* weight : {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up,
+                                 &block.down}) {
+      weight->refresh();
+    }
+  }
+}
+
+void Student::record_gain(const Tensor& branch, const Tensor& residual) const {
+  if (!recording_) return;
+  const torch::NoGradGuard no_grad;
+  const double over = residual.square().mean().item<double>();
+  gains_.push_back(std::sqrt(branch.square().mean().item<double>() / std::max(over, 1e-30)));
+}
+
+Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& segment_start) const {
+  const int64_t batch = segment_start.size(0);
+  const int64_t tokens = segment_start.size(1);
+  const auto groups = static_cast<int64_t>(config_.n_kv_heads);
+  const auto head_dim = static_cast<int64_t>(config_.head_dim);
+  const int64_t repeats = config_.n_heads / config_.n_kv_heads;
+  const double eps = config_.norm_eps;
+  const auto qkv = linear_group(x, {&block.q, &block.k, &block.v});
+  const Tensor q = norm_rope_heads(qkv[0], block.q_norm, eps, rope_, batch, groups);
+  const Tensor k = norm_rope_heads(qkv[1], block.k_norm, eps, rope_, batch, groups);
+  const Tensor v = qkv[2].view({batch, tokens, groups, head_dim}).transpose(1, 2)
+                       .reshape({batch * groups, tokens, head_dim});
+  Tensor o = segment_attention(q, k, v, segment_start);
+  o = o.view({batch, groups, tokens, repeats * head_dim}).transpose(1, 2)
+          .reshape({batch * tokens, groups * repeats * head_dim});
+  if (block.attn_sub_norm.defined()) o = rms_norm(o, block.attn_sub_norm, eps);
+  return linear_group(o, {&block.o})[0];
+}
+
+Tensor Student::mlp(const Block& block, const Tensor& x) const {
+  const auto gate_up = linear_group(x, {&block.gate, &block.up});
+  Tensor inner = glu(gate_up[0], gate_up[1], config_.activation);
+  if (block.ffn_sub_norm.defined()) inner = rms_norm(inner, block.ffn_sub_norm, config_.norm_eps);
+  return linear_group(inner, {&block.down})[0];
+}
+
+Tensor Student::hidden(const Tensor& tokens, const Tensor& segment_start) const {
+  CHECK(tokens.dim() == 2 && tokens.size(1) <= config_.max_context);
+  gains_.clear();
+  Tensor h = EmbeddingRows::apply(embedding_.latent(), &embedding_, tokens.reshape({-1}));
+  for (const Block& block : blocks_) {
+    const Tensor attended =
+        attention(block, rms_norm(h, block.attn_norm, config_.norm_eps), segment_start);
+    record_gain(attended, h);
+    h = h + attended;
+    const Tensor transformed = mlp(block, rms_norm(h, block.ffn_norm, config_.norm_eps));
+    record_gain(transformed, h);
+    h = h + transformed;
+  }
+  return rms_norm(h, output_norm_, config_.norm_eps);
+}
+
+Tensor Student::loss(const Batch& batch, const LossWeights& weights, LossSums& sums) const {
+  return head_loss(hidden(batch.tokens, batch.segment_start), head(), batch.labels.reshape({-1}),
+                   batch.teacher, weights, sums);
+}
+
+Tensor Student::logits(const Tensor& tokens, const Tensor& segment_start) const {
+  const torch::NoGradGuard no_grad;
+  Tensor out = linear_group(hidden(tokens, segment_start), {&head()})[0];
+  const double cap = config_.logit_softcap;
+  return cap > 0 ? cap * at::tanh(out / cap) : out;
+}
+
+}  // namespace tristill::train

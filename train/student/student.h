@@ -1,0 +1,88 @@
+// Student: the transformer of model/transformer.h as a torch module, for training. Same function,
+// same tensors; holds fp32 latents and derives what the kernels use once an optimiser step.
+// Dimensions: B sequences, T tokens, N = B*T, D model, V vocabulary. Trainer's thread only.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+#include "train/loss/head_loss.h"
+#include "train/student/fused_ops.h"
+#include "train/student/linear.h"
+
+namespace tristill::train {
+
+// One packed batch. Segments are documents or their parts; nothing crosses them.
+struct Batch {
+  torch::Tensor tokens;         // [B, T] int64
+  torch::Tensor labels;         // [B, T] int64, -100 is no label
+  torch::Tensor segment_start;  // [B, T] int32
+  TeacherTargets teacher;
+  int64_t bytes = 0;            // of text behind the labelled tokens
+};
+
+struct NamedParameter {
+  std::string name;  // as in the model file
+  torch::Tensor tensor;
+  bool is_matrix = false;  // a ternary (or dense) linear weight: Muon's
+};
+
+struct Block {
+  torch::Tensor attn_norm, ffn_norm, q_norm, k_norm, attn_sub_norm, ffn_sub_norm;
+  LinearWeight q, k, v, o, gate, up, down;
+};
+
+class Student {
+ public:
+  // Random latents N(0, 1/in), o and down divided by sqrt(2 L); drawn from seed alone.
+  Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed);
+
+  // Derives ternary weights and scales; after each optimiser step and after loading.
+  void refresh();
+
+  // Hidden states after the final norm, [N, D].
+  torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& segment_start) const;
+  // Mean loss over labelled tokens (scalar). sums is set.
+  torch::Tensor loss(const Batch& batch, const LossWeights& weights, LossSums& sums) const;
+  // Logits [N, V], no gradient: for tests and evaluation of small inputs.
+  torch::Tensor logits(const torch::Tensor& tokens, const torch::Tensor& segment_start) const;
+
+  const ModelConfig& config() const { return config_; }
+  bool quantized() const { return quantized_; }
+  const std::vector<NamedParameter>& parameters() const { return parameters_; }
+  const std::vector<Block>& blocks() const { return blocks_; }
+  const LinearWeight& embedding() const { return embedding_; }
+  const LinearWeight& head() const { return config_.tied_embeddings ? embedding_ : head_; }
+  const torch::Tensor& output_norm() const { return output_norm_; }
+
+  // Output rms of the two branches of each block over the residual's, from the last hidden() call
+  // with record_gains(true): [2 L] in order attention, mlp.
+  void record_gains(bool on) { recording_ = on; }
+  const std::vector<double>& branch_gains() const { return gains_; }
+
+ private:
+  torch::Tensor gain(const std::string& name, int64_t size);
+  LinearWeight matrix(const std::string& name, int64_t out, int64_t in, double std);
+  torch::Tensor attention(const Block& block, const torch::Tensor& x,
+                          const torch::Tensor& segment_start) const;
+  torch::Tensor mlp(const Block& block, const torch::Tensor& x) const;
+  void record_gain(const torch::Tensor& branch, const torch::Tensor& residual) const;
+
+  ModelConfig config_;
+  bool quantized_;
+  at::ScalarType compute_;
+  uint64_t seed_;
+  std::vector<NamedParameter> parameters_;
+  std::vector<Block> blocks_;
+  LinearWeight embedding_, head_;
+  torch::Tensor output_norm_;
+  RopeTable rope_;
+  bool recording_ = false;
+  mutable std::vector<double> gains_;
+};
+
+}  // namespace tristill::train

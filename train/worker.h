@@ -1,0 +1,12 @@
+// Worker: runs the one job of a directory, from job.json to the result event. The only place in
+// train/ that catches: whatever ends the work becomes a result event and an exit code.
+#pragma once
+
+#include <filesystem>
+
+namespace tristill::train {
+
+// Holds worker.lock for life. SIGTERM and SIGINT ask for a checkpoint and exit code 75.
+int run_worker(const std::filesystem::path& directory);
+
+}  // namespace tristill::train

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/exit_code.h"
+#include "train/process.h"
 #include "train/worker.h"
 
 int main(int argc, char** argv) {
@@ -20,5 +21,6 @@ int main(int argc, char** argv) {
         argument == "--help" ? stdout : stderr);
     return argument == "--help" ? tristill::kExitOk : tristill::kExitUsage;
   }
+  tristill::train::ensure_environment(argv);
   return tristill::train::run_worker(argument);
 }

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Runs the Python tests: the contract, the client and the end-to-end tests. Arguments go to pytest.
+#   TRISTILL_BIN   folder of the programs (default build/release/bin)
+# Tools live in build/venv and build/node, installed once. Where the package indexes cannot be
+# reached, Debian's python3-pytest, python3-yaml and python3-jsonschema serve; tests that need an
+# SDK are then skipped with that reason.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+export TRISTILL_BIN="${TRISTILL_BIN:-$PWD/build/release/bin}"
+for program in tristilld tristill; do
+  [ -x "$TRISTILL_BIN/$program" ] || { echo "$TRISTILL_BIN/$program is missing; run ./dev build" >&2; exit 66; }
+done
+
+venv=build/venv
+if [ ! -e $venv/.ready ]; then
+  mkdir -p build
+  if python3 -m venv --system-site-packages $venv &&
+     timeout 300 $venv/bin/pip install -q --retries 1 openai pytest pyyaml jsonschema numpy; then
+    touch $venv/.ready
+  fi
+fi
+
+node_folder=build/node
+if [ ! -e $node_folder/.ready ] && command -v npm >/dev/null; then
+  mkdir -p $node_folder
+  cp tests/e2e/node/package.json $node_folder/
+  if (cd $node_folder && timeout 180 npm install --silent --no-package-lock --no-audit --no-fund); then
+    touch $node_folder/.ready
+  fi
+fi
+
+python=python3
+[ -e $venv/.ready ] && python=$venv/bin/python
+for module in pytest yaml jsonschema; do
+  $python -c "import $module" 2>/dev/null && continue
+  echo "The Python tests need $module: no package index can be reached;" \
+       "install python3-pytest python3-yaml python3-jsonschema" >&2
+  exit 69
+done
+
+tests=(tests/openapi tests/client tests/e2e)
+exec $python -B -m pytest -q -p no:cacheprovider --import-mode=importlib -rs "${@:-${tests[@]}}"

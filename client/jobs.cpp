@@ -118,7 +118,8 @@ ExitCode list_jobs(Session& session, const ListOptions& options) {
     return kExitOk;
   }
   if (jobs.empty()) {
-    session.out.text("no jobs; create one with: tristill jobs create configs/jobs/train-tiny.json\n");
+    session.out.text(
+        "no jobs; create one with: tristill jobs create configs/jobs/train-tiny.json\n");
     return kExitOk;
   }
   std::vector<std::vector<std::string>> rows;

@@ -142,9 +142,9 @@ def test_the_key_is_sent_as_bearer_from_flag_or_environment(daemon):
 
 def test_complete_sends_what_the_flags_say(daemon):
     daemon.on("POST", "/v1/completions", json_answer(completion("x")))
-    done = tristill("complete", "def f", "--max-tokens", "5", "--temperature", "0", "--top-p", "0.5",
-                    "--seed", "-7", "--stop", "a", "--stop", "b", "--model", "m", "--n", "2",
-                    "--suffix", "end", "--echo", daemon=daemon)
+    done = tristill("complete", "def f", "--max-tokens", "5", "--temperature", "0", "--top-p",
+                    "0.5", "--seed", "-7", "--stop", "a", "--stop", "b", "--model", "m", "--n",
+                    "2", "--suffix", "end", "--echo", daemon=daemon)
     assert done.returncode == OK, done.stderr
     body = daemon.calls[0].json()
     CONTRACT.check_request("POST", "/v1/completions", body)

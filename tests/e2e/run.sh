@@ -9,7 +9,9 @@ cd "$(dirname "$0")/../.."
 
 export TRISTILL_BIN="${TRISTILL_BIN:-$PWD/build/release/bin}"
 for program in tristilld tristill; do
-  [ -x "$TRISTILL_BIN/$program" ] || { echo "$TRISTILL_BIN/$program is missing; run ./dev build" >&2; exit 66; }
+  [ -x "$TRISTILL_BIN/$program" ] && continue
+  echo "$TRISTILL_BIN/$program is missing; run ./dev build" >&2
+  exit 66
 done
 
 venv=build/venv
@@ -25,7 +27,8 @@ node_folder=build/node
 if [ ! -e $node_folder/.ready ] && command -v npm >/dev/null; then
   mkdir -p $node_folder
   cp tests/e2e/node/package.json $node_folder/
-  if (cd $node_folder && timeout 180 npm install --silent --no-package-lock --no-audit --no-fund); then
+  options=(--silent --no-package-lock --no-audit --no-fund)
+  if (cd $node_folder && timeout 180 npm install "${options[@]}"); then
     touch $node_folder/.ready
   fi
 fi

@@ -43,7 +43,8 @@ def test_create_watch_complete(own_daemon, small_job, tmp_path):
     code, out, err = tristill(own_daemon, "jobs", "create", str(file), "--watch")
     assert code == 0, err + own_daemon.log_text()
     assert "loss" in out and "by-cli is served" in out
-    assert tristill(own_daemon, "complete", "--model", "by-cli", "--max-tokens", "4", "def ")[0] == 0
+    args = ["complete", "--model", "by-cli", "--max-tokens", "4", "def "]
+    assert tristill(own_daemon, *args)[0] == 0
     code, out, _ = tristill(own_daemon, "jobs", "list", "--json")
     assert json.loads(out)["data"][0]["status"] == "succeeded"
     code, out, _ = tristill(own_daemon, "jobs", "list")

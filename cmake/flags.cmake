@@ -12,4 +12,5 @@ add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverl
 if(TRISTILL_WERROR)
   add_compile_options(-Werror)
 endif()
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 include_directories(${CMAKE_SOURCE_DIR})

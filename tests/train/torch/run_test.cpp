@@ -1,0 +1,211 @@
+// The whole worker on a tiny job: training, resuming, exporting, and the engine on the result.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/atomic_file.h"
+#include "model/engine/engine.h"
+#include "model/ternary.h"
+#include "model/weights.h"
+#include "tests/support/test_model.h"
+#include "train/checkpoint.h"
+#include "train/export.h"
+#include "train/run/train.h"
+#include "train/trace/shard.h"
+#include "train/worker.h"
+
+namespace tristill::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+class RunTest : public ::testing::Test {
+ protected:
+  RunTest() {
+    std::string name = (fs::temp_directory_path() / "tristill-run-XXXXXX").string();
+    root_ = ::mkdtemp(name.data());
+    fs::create_directories(root_ / "corpus");
+    for (int i = 0; i < 30; ++i) {
+      std::ofstream out(root_ / "corpus" / ("m" + std::to_string(i) + ".py"));
+      for (int j = 0; j < 40; ++j) {
+        out << "def function_" << i << "_" << j << "(value, other=" << j * i << "):\n"
+            << "    if value > " << j << ":\n        return value + other\n    return other\n\n";
+      }
+    }
+    tokenizer_file_ = root_ / "tokenizer.gguf";
+    const auto model = test::random_model({.seed = 1});
+    EXPECT_TRUE(write_model_file(tokenizer_file_, model, *test::tiny_tokenizer(), {}));
+  }
+  ~RunTest() override { fs::remove_all(root_); }
+
+  job::JobFile job(uint64_t max_steps) const {
+    job::JobFile file;
+    file.id = "ftjob-test";
+    job::TrainSpec& spec = file.train;
+    spec.name = "tiny";
+    spec.model = test::random_model({.seed = 1}).config;
+    spec.budget.max_steps = max_steps;
+    spec.batch_tokens = 256;
+    spec.sequence_length = 64;
+    spec.log_every = 2;
+    spec.threads = 1;
+    spec.eval_tokens = 2048;
+    spec.data.held_out = 0.2;
+    file.corpora = {{{.name = "test"}, (root_ / "corpus").string()}};
+    file.tokenizer_model = tokenizer_file_.string();
+    return file;
+  }
+
+  job::JobDirectory directory(const std::string& name) const {
+    fs::create_directories(root_ / name);
+    return {root_ / name};
+  }
+
+  static Result<Outcome> run(const job::JobDirectory& directory, const job::JobFile& file,
+                             bool stop_at_once = false) {
+    EventLog events(directory.events());
+    const std::atomic<bool> stop{stop_at_once};
+    return run_train(directory, file, events, stop);
+  }
+
+  fs::path root_, tokenizer_file_;
+};
+
+TEST_F(RunTest, AResumedRunEqualsAStraightOneBitForBit) {
+  const auto straight = directory("straight");
+  ASSERT_TRUE(run(straight, job(6)));
+  const auto parts = directory("parts");
+  auto first = job(6);
+  first.train.checkpoint_seconds = 0;  // after every step
+  ASSERT_TRUE(run(parts, first));
+  // Back to the checkpoint before the last: what a kill would have left.
+  fs::remove_all(parts.checkpoints() / "00000006");
+  fs::remove(parts.model());
+  ASSERT_TRUE(run(parts, job(6)));
+  std::string skipped;
+  const auto a = load_newest_checkpoint(straight.checkpoints(), skipped);
+  const auto b = load_newest_checkpoint(parts.checkpoints(), skipped);
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(a->step, 6);
+  EXPECT_EQ(b->step, 6);
+  for (const auto& [name, tensor] : a->tensors) {
+    if (name == "run.numbers") continue;  // holds seconds
+    EXPECT_TRUE(tensor.equal(b->tensors.at(name))) << name;
+  }
+  EXPECT_EQ(*read_file(straight.model()), *read_file(parts.model()));
+}
+
+TEST_F(RunTest, AskedToStopItCheckpointsAndSaysInterrupted) {
+  const auto place = directory("stopped");
+  const auto outcome = run(place, job(1000000), true);
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(*outcome, Outcome::interrupted);
+  EXPECT_TRUE(fs::exists(place.checkpoints() / "00000000" / "state.pt"));
+}
+
+TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
+  const auto place = directory("job");
+  auto file = job(60);
+  file.train.data.fim_rate = 0;
+  ASSERT_TRUE(run(place, file));
+  const auto loaded = load_model(place.model());
+  ASSERT_TRUE(loaded) << loaded.error().message;
+
+  // The same weights as a student, from the checkpoint.
+  Student student(file.train.model, true, at::kFloat, 1);
+  std::string skipped;
+  const auto checkpoint = load_newest_checkpoint(place.checkpoints(), skipped);
+  ASSERT_TRUE(checkpoint);
+  {
+    const torch::NoGradGuard no_grad;
+    for (const NamedParameter& parameter : student.parameters()) {
+      torch::Tensor(parameter.tensor).copy_(checkpoint->tensors.at("weights." + parameter.name));
+    }
+  }
+  student.refresh();
+
+  engine::Engine engine(*loaded, {.n_threads = 1});
+  std::vector<TokenId> prompt = (*loaded)->tokenizer->encode("def function_3_4(");
+  auto generation = engine.submit(
+      {.prompt = prompt, .sampling = {.temperature = 0}, .max_tokens = 20, .ignore_eos = true});
+  ASSERT_TRUE(generation);
+  std::vector<TokenId> spoken;
+  while (!generation->finished()) {
+    const auto event = generation->next(std::chrono::seconds(10));
+    ASSERT_TRUE(event);
+    if (event->kind == engine::TokenEvent::Kind::token) spoken.push_back(event->token);
+  }
+  ASSERT_EQ(spoken.size(), 20U);
+
+  std::vector<int64_t> context(prompt.begin(), prompt.end());
+  for (const TokenId expected : spoken) {
+    const auto n = static_cast<int64_t>(context.size());
+    const auto tokens = torch::tensor(context, at::kLong).view({1, n});
+    const auto logits = student.logits(tokens, at::zeros({1, n}, at::kInt));
+    EXPECT_EQ(logits[n - 1].argmax().item<int64_t>(), expected);
+    context.push_back(expected);
+  }
+}
+
+TEST_F(RunTest, TrainerAndEngineHaveTheSameAccumulators) {
+  torch::manual_seed(7);
+  LinearWeight weight(at::randn({96, 512}).set_requires_grad(true), LinearMode::ternary, at::kFloat);
+  weight.refresh();
+  const QuantizedTokens x = quantize_tokens(at::randn({33, 512}) * 3);
+  const torch::Tensor trainer = integer_accumulators(x, weight);
+
+  std::vector<uint8_t> packed(96 * packed_ternary_bytes(512));
+  pack_ternary(weight.values().data_ptr<int8_t>(), 96, 512, packed.data());
+  for (const auto* const* table = kernels::runnable(); *table != nullptr; ++table) {
+    torch::Tensor engine = at::empty({33, 96}, at::kInt);
+    (*table)->ternary_gemm(x.values.data_ptr<int8_t>(), x.sum.data_ptr<int32_t>(), 33,
+                           {packed.data(), 96, 512}, 0, 96, engine.data_ptr<int32_t>(), 96);
+    EXPECT_TRUE(trainer.equal(engine)) << (*table)->isa;
+  }
+  const auto exact = at::mm(x.values.to(at::kDouble), weight.values().to(at::kDouble).t());
+  EXPECT_TRUE(trainer.to(at::kDouble).equal(exact));
+}
+
+TEST_F(RunTest, TracesTeachAndAForeignTokenizerIsRefused) {
+  const auto shard = root_ / "00000.shard";
+  trace::Record record;
+  record.tokenizer = test::tiny_tokenizer()->fingerprint();
+  record.teacher = "t";
+  for (int i = 0; i < 200; ++i) record.tokens.push_back(i % 50 + 10);
+  record.top_logprobs.resize(200);
+  for (size_t i = 1; i < 200; ++i) record.top_logprobs[i] = {{record.tokens[i], -0.05F}};
+  ASSERT_TRUE(trace::append_records(shard, std::vector{record}));
+  auto file = job(4);
+  file.trace_shards = {shard.string()};
+  const auto place = directory("traces");
+  ASSERT_TRUE(run(place, file));
+  EXPECT_NE(read_file(place.events())->find("\"kd\""), std::string::npos);
+
+  record.tokenizer = std::string(64, 'a');
+  ASSERT_TRUE(trace::append_records(shard, std::vector{record}));
+  const auto refused = run(directory("refused"), file);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().param, "data.traces");
+}
+
+TEST_F(RunTest, AWrongVocabularyIsNamed) {
+  auto file = job(4);
+  file.train.model.vocab_size = 64;
+  const auto refused = run(directory("vocab"), file);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().param, "model.vocab_size");
+}
+
+TEST_F(RunTest, ADenseTeacherIsExportedAsInt8AndServed) {
+  auto file = job(10);
+  file.train.quantized = false;
+  const auto place = directory("dense");
+  ASSERT_TRUE(run(place, file));
+  const auto loaded = load_model(place.model());
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ((*loaded)->config.weights, WeightKind::int8);
+}
+
+}  // namespace
+}  // namespace tristill::train

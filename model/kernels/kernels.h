@@ -31,7 +31,8 @@ struct KernelTable {
 
   // x [tokens, cols] fp32 -> q [tokens, cols] int8, scale [tokens] = absmax / 127,
   // sum [tokens] = sum of the token's q. q = clip(round_half_even(x / scale), -127, 127), the
-  // division being x * (127 / absmax) in fp32; a token of zeros has scale 0 and q 0.
+  // division being x * (127 / absmax) in fp32; a token of zeros, or of numbers so small that
+  // 127 / absmax overflows (below 3.8e-37), has scale 0 and q 0.
   void (*quantize_tokens)(const float* x, size_t tokens, size_t cols, int8_t* q, float* scale,
                           int32_t* sum);
 
@@ -51,10 +52,23 @@ struct KernelTable {
   // sum_i a[i] * b[i] in the order above.
   float (*dot)(const float* a, const float* b, size_t n);
 
+  // out[r] = dot(a, b + r * ld_b) for r < rows.
+  void (*dot_rows)(const float* a, const float* b, size_t ld_b, size_t rows, size_t n, float* out);
+
   // y[i] = y[i] + a * x[i]
   void (*axpy)(float a, const float* x, float* y, size_t n);
 
-  // x[i] = exp(x[i] - max) with the polynomial of scalar.cpp; returns the sum in the order above.
+  // axpy(a[r], x + r * ld_x, y, n) for r = 0 .. rows - 1, in this order.
+  void (*axpy_rows)(const float* a, const float* x, size_t ld_x, size_t rows, float* y, size_t n);
+
+  // y[i] = float(acc[i]) * (scale[i * step] * s); step is 0 (one scale a matrix) or 1 (one a row).
+  void (*scale_sums)(const int32_t* acc, const float* scale, size_t step, float s, float* y,
+                     size_t n);
+
+  // Rotates the pairs (x[i], x[i + half]), i < half, by the angles with these cosines and sines.
+  void (*rotate_half)(float* x, const float* cosine, const float* sine, size_t half);
+
+  // x[i] = exp(x[i] - max) with the polynomial of scalar.cpp, 0 below e^-87; returns the sum in the order above.
   float (*exp_sum)(float* x, float max, size_t n);
 
   // out[i] = act(gate[i]) * up[i]

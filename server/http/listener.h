@@ -1,0 +1,51 @@
+// Listener: a socket, a thread for each busy connection and a router. Construct, bind, serve on
+// one thread; stop from any other. Knows no route.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "server/http/connection.h"
+#include "server/http/router.h"
+
+namespace tristill::http {
+
+struct ListenerOptions {
+  std::string host = "127.0.0.1";
+  int port = 8080;  // 0: any free one
+  std::string api_key_sha256;  // hex; empty: no key is asked for
+  Limits limits;
+  size_t max_connections = 2000;
+};
+
+// What one answered request looked like, for metrics and the access log.
+struct Exchange {
+  std::string method, path;
+  int status = 0;
+  double seconds = 0;
+  std::string request_id;
+};
+
+class Listener {
+ public:
+  Listener(const Router& router, ListenerOptions options,
+           std::function<void(const Exchange&)> observe);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  // The port that is listened on. Errors: unavailable, naming host, port and remedy.
+  Result<int> bind();
+  // Answers until stop(); returns when every connection has ended.
+  void serve();
+  void stop();
+
+ private:
+  class Server;
+  std::unique_ptr<Server> server_;
+};
+
+}  // namespace tristill::http

@@ -1,0 +1,64 @@
+#include "server/models/registry.h"
+
+#include <sys/stat.h>
+
+#include "base/log.h"
+
+namespace tristill::models {
+
+Result<void> Registry::publish(const std::string& name, const std::filesystem::path& path) {
+  auto model = load_model(path);
+  if (!model) return model.error();
+  auto served = std::make_shared<ServedModel>();
+  served->name = name;
+  served->path = path;
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0) served->created = info.st_mtime;
+  served->model = std::move(*model);
+  served->engine = std::make_unique<engine::Engine>(served->model, options_);
+  log_info("model served", {{"name", name},
+                            {"path", path.string()},
+                            {"weight_bytes", std::to_string(served->model->weight_bytes)}});
+  std::shared_ptr<ServedModel> replaced;  // destroyed after the lock is gone
+  const std::lock_guard lock(mutex_);
+  replaced = std::exchange(models_[name], std::move(served));
+  return {};
+}
+
+std::shared_ptr<ServedModel> Registry::exact(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = models_.find(name);
+  return found == models_.end() ? nullptr : found->second;
+}
+
+Result<std::shared_ptr<ServedModel>> Registry::find(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = models_.find(name);
+  if (found != models_.end()) return found->second;
+  if (models_.size() == 1) return models_.begin()->second;
+  std::string names;
+  for (const auto& [served, model] : models_) names += (names.empty() ? "" : ", ") + served;
+  return Error{ErrorCode::not_found,
+               "no model is called \"" + name + "\"; served are: " + (names.empty() ? "none" : names),
+               "model"};
+}
+
+std::vector<std::shared_ptr<ServedModel>> Registry::list() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<ServedModel>> all;
+  for (const auto& [name, model] : models_) all.push_back(model);
+  return all;
+}
+
+void Registry::drain() {
+  for (const auto& served : list()) served->engine->drain();
+}
+
+bool Registry::idle() const {
+  for (const auto& served : list()) {
+    if (!served->engine->idle()) return false;
+  }
+  return true;
+}
+
+}  // namespace tristill::models

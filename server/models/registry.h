@@ -1,0 +1,52 @@
+// Registry: the models that are served, by name. A model that is replaced lives on until its last
+// request has ended. Any thread.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "model/engine/engine.h"
+
+namespace tristill::models {
+
+struct ServedModel {
+  std::string name;
+  std::filesystem::path path;
+  int64_t created = 0;  // Unix seconds of the file
+  std::shared_ptr<const Model> model;
+  std::unique_ptr<engine::Engine> engine;
+};
+
+class Registry {
+ public:
+  explicit Registry(engine::EngineOptions options) : options_(options) {}
+
+  // Loads the file and serves it under name from now on, in place of one of that name.
+  // Errors: those of load_model; what was served before is still served then.
+  Result<void> publish(const std::string& name, const std::filesystem::path& path);
+
+  // The model called name; the only one when just one is served, whatever the name.
+  // Errors: not_found, param "model", naming those there are.
+  Result<std::shared_ptr<ServedModel>> find(const std::string& name) const;
+  // Exactly the one called name.
+  std::shared_ptr<ServedModel> exact(const std::string& name) const;
+  std::vector<std::shared_ptr<ServedModel>> list() const;
+
+  // New requests are refused, running ones go on.
+  void drain();
+  bool idle() const;
+
+ private:
+  engine::EngineOptions options_;
+  mutable std::mutex mutex_;  // guards models_
+  std::map<std::string, std::shared_ptr<ServedModel>> models_;
+};
+
+}  // namespace tristill::models

@@ -1,0 +1,74 @@
+// Choice: one completion being generated: its generation, its text so far, its log-probabilities.
+// One thread. Destroying it cancels.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/engine/engine.h"
+#include "server/openai/text_stream.h"
+
+namespace tristill::openai {
+
+// One token as the logprobs object shows it.
+struct ShownToken {
+  TokenId id = kNoToken;
+  std::string text;
+  bool has_logprob = false;
+  float logprob = 0;
+  std::vector<engine::TokenLogprob> top;
+  size_t offset = 0;  // code points from the start of prompt + completion
+};
+
+struct ChoiceOptions {
+  bool echo = false;
+  bool logprobs = false;
+  std::vector<std::string> stops;
+};
+
+class Choice {
+ public:
+  Choice(uint32_t index, engine::Generation generation, const Tokenizer& tokenizer,
+         const std::vector<TokenId>& prompt, const ChoiceOptions& options);
+
+  // Takes one event if there is one within wait; text and tokens gather until take_*().
+  // Returns whether anything happened.
+  bool advance(std::chrono::milliseconds wait);
+
+  uint32_t index() const { return index_; }
+  bool finished() const { return finish_ != engine::FinishReason::none; }
+  engine::FinishReason finish() const { return finish_; }
+  const std::string& error() const { return error_; }
+  uint32_t generated() const { return generated_; }
+
+  // What has come since the last call.
+  std::string take_text() { return std::exchange(text_, {}); }
+  std::vector<ShownToken> take_tokens() { return std::exchange(tokens_, {}); }
+  bool has_news() const { return !text_.empty() || !tokens_.empty() || finished(); }
+
+ private:
+  void show(const engine::TokenEvent& event);
+  void end(engine::FinishReason reason);
+
+  uint32_t index_;
+  std::optional<engine::Generation> generation_;
+  const Tokenizer& tokenizer_;
+  ChoiceOptions options_;
+  TextStream stream_;
+  std::string text_;
+  std::vector<ShownToken> tokens_;
+  size_t offset_ = 0;
+  uint32_t generated_ = 0;
+  engine::FinishReason finish_ = engine::FinishReason::none;
+  std::string error_;
+};
+
+// {"tokens", "token_logprobs", "top_logprobs", "text_offset"} and the ids beside them.
+nlohmann::json logprobs_json(const std::vector<ShownToken>& tokens, const Tokenizer& tokenizer);
+
+// A token's bytes as text: as they are when valid UTF-8, else "bytes:\xNN...".
+std::string shown_bytes(std::string_view bytes);
+
+}  // namespace tristill::openai

@@ -1,0 +1,52 @@
+// CompletionRequest: the body of POST /v1/completions, checked. Holding one is proof that every
+// value is of the right type and in range; whether it fits a model is the route's to say.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "model/engine/engine.h"
+
+namespace tristill::openai {
+
+// One prompt: text, token ids, or a mix of both in order.
+struct PromptPart {
+  std::string text;  // used when ids is empty
+  std::vector<TokenId> ids;
+  bool is_text = true;
+};
+using Prompt = std::vector<PromptPart>;
+
+struct CompletionRequest {
+  std::string model;  // empty: not given
+  std::vector<Prompt> prompts;
+  std::optional<std::string> suffix;
+  uint32_t max_tokens = 16;
+  engine::SamplingParams sampling;
+  std::optional<int64_t> seed;
+  uint32_t n = 1;
+  uint32_t best_of = 1;
+  std::vector<std::string> stop;
+  std::vector<TokenId> stop_tokens;
+  std::optional<uint32_t> logprobs;
+  bool echo = false;
+  bool ignore_eos = false;
+  bool stream = false;
+  bool include_usage = false;
+  std::vector<std::string> ignored;  // fields that mean nothing here
+};
+
+// Errors: invalid_argument with the field's path as param.
+Result<CompletionRequest> parse_completion_request(std::string_view json);
+
+constexpr uint32_t kMaxChoices = 128;
+constexpr uint32_t kMaxLogprobs = 20;
+constexpr size_t kMaxPrompts = 128;
+constexpr size_t kMaxStops = 32;
+
+}  // namespace tristill::openai

@@ -1,0 +1,43 @@
+#include "server/openai/fields.h"
+
+namespace tristill::openai {
+namespace {
+
+constexpr int kMaxDepth = 32;
+
+bool is_too_deep(std::string_view text) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      else if (c == '"') quoted = false;
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<nlohmann::json> parse_object(std::string_view text) {
+  if (is_too_deep(text)) {
+    return Error{ErrorCode::invalid_argument, "the body is nested deeper than 32 levels", ""};
+  }
+  auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) {
+    return Error{ErrorCode::invalid_argument, "the body is not valid JSON", ""};
+  }
+  if (!json.is_object()) {
+    return Error{ErrorCode::invalid_argument, "the body must be a JSON object", ""};
+  }
+  return json;
+}
+
+}  // namespace tristill::openai

@@ -73,6 +73,7 @@ struct TrainSpec {
   OptimizerSpec optimizer;
   LossSpec loss;
   Precision precision = Precision::bf16;
+  std::string init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
   uint64_t seed = 1;
   uint32_t threads = 0;            // 0: one a core
   double checkpoint_seconds = 60;  // between rolling checkpoints
@@ -103,6 +104,7 @@ struct JobFile {
   std::vector<ResolvedCorpus> corpora;
   std::vector<std::string> trace_shards;  // absolute paths
   std::string tokenizer_model;            // absolute path of a model file; empty: train one
+  std::string init_checkpoints;           // absolute path of another job's checkpoints; or empty
 };
 Result<JobFile> parse_job_file(std::string_view json);
 std::string format_job_file(const JobFile& file);

@@ -1,0 +1,153 @@
+#include "train/job/fields.h"
+
+#include <cmath>
+
+namespace tristill::job {
+namespace {
+
+using nlohmann::json;
+constexpr int kMaxDepth = 16;
+
+bool is_too_deep(std::string_view text) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      else if (c == '"') quoted = false;
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+Error bad(std::string message, std::string param) {
+  return {ErrorCode::invalid_argument, std::move(message), std::move(param)};
+}
+
+}  // namespace
+
+Result<json> parse_json_object(std::string_view text) {
+  if (is_too_deep(text)) return bad("the JSON is nested deeper than 16 levels", "");
+  auto value = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (value.is_discarded()) return bad("not valid JSON", "");
+  if (!value.is_object()) return bad("must be a JSON object", "");
+  return value;
+}
+
+const json* Fields::look(const char* name) const {
+  const auto found = object_.find(name);
+  return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+const json* Fields::raw(const char* name) {
+  known_.insert(name);
+  return look(name);
+}
+
+void Fields::require(const char* name) {
+  known_.insert(name);
+  if (look(name) == nullptr) fail(name, where(name) + " is missing");
+}
+
+void Fields::fail(const std::string& field, const std::string& message) {
+  if (!error_) error_ = bad(message, where(field));
+}
+
+void Fields::refuse(const char* name, const std::string& accepted) {
+  const json* value = look(name);
+  std::string given = value == nullptr ? "missing" : value->dump(-1, ' ', true, json::error_handler_t::replace);
+  if (given.size() > 60) given = given.substr(0, 57) + "...";
+  fail(name, where(name) + " is " + given + "; accepted is " + accepted);
+}
+
+std::optional<int64_t> Fields::read_whole(const char* name, int64_t low, int64_t high) {
+  const json* value = raw(name);
+  if (value == nullptr) return std::nullopt;
+  bool ok = value->is_number_integer() &&
+            !(value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
+  const int64_t number = ok ? value->get<int64_t>() : 0;
+  ok = ok && number >= low && number <= high;
+  if (ok) return number;
+  refuse(name, "an integer from " + std::to_string(low) + " to " + std::to_string(high));
+  return std::nullopt;
+}
+
+std::optional<double> Fields::read_real(const char* name, double low, double high) {
+  const json* value = raw(name);
+  if (value == nullptr) return std::nullopt;
+  const double number = value->is_number() ? value->get<double>() : std::nan("");
+  if (number >= low && number <= high) return number;
+  refuse(name, "a number from " + json(low).dump() + " to " + json(high).dump());
+  return std::nullopt;
+}
+
+void Fields::flag(const char* name, bool& target) {
+  const json* value = raw(name);
+  if (value == nullptr) return;
+  if (value->is_boolean()) target = value->get<bool>();
+  else refuse(name, "true or false");
+}
+
+void Fields::text(const char* name, std::string& target) {
+  const json* value = raw(name);
+  if (value == nullptr) return;
+  if (value->is_string()) target = value->get<std::string>();
+  else refuse(name, "a string");
+}
+
+void Fields::texts(const char* name, size_t most, std::vector<std::string>& target) {
+  const json* value = raw(name);
+  if (value == nullptr) return;
+  std::vector<std::string> read;
+  bool ok = value->is_array() && value->size() <= most;
+  for (size_t i = 0; ok && i < value->size(); ++i) {
+    ok = (*value)[i].is_string();
+    if (ok) read.push_back((*value)[i].get<std::string>());
+  }
+  if (ok) target = std::move(read);
+  else refuse(name, "a list of at most " + std::to_string(most) + " strings");
+}
+
+void Fields::object(const char* name, const std::function<void(Fields&)>& read) {
+  const json* value = raw(name);
+  if (value == nullptr) return;
+  if (!value->is_object()) return refuse(name, "an object");
+  Fields inner(*value, where(name));
+  read(inner);
+  inner.finish();
+  if (inner.failed() && !error_) error_ = inner.error();
+}
+
+void Fields::objects(const char* name, size_t most, const std::function<void(Fields&)>& read) {
+  const json* value = raw(name);
+  if (value == nullptr) return;
+  if (!value->is_array() || value->size() > most) {
+    return refuse(name, "a list of at most " + std::to_string(most) + " objects");
+  }
+  for (size_t i = 0; i < value->size(); ++i) {
+    const std::string place = where(name) + "[" + std::to_string(i) + "]";
+    if (!(*value)[i].is_object()) {
+      if (!error_) error_ = bad(place + " is no object", place);
+      return;
+    }
+    Fields inner((*value)[i], place);
+    read(inner);
+    inner.finish();
+    if (inner.failed() && !error_) error_ = inner.error();
+  }
+}
+
+void Fields::finish() {
+  for (const auto& [name, value] : object_.items()) {
+    if (!known_.contains(name)) fail(name, where(name) + " is no known field");
+  }
+}
+
+}  // namespace tristill::job

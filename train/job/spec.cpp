@@ -1,0 +1,301 @@
+#include "train/job/spec.h"
+
+#include <algorithm>
+
+#include "train/job/fields.h"
+
+namespace tristill::job {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kMaxSeconds = 3.2e7;  // a year
+
+bool is_name(const std::string& name) {
+  return !name.empty() && name.size() <= 64 && name.front() != '.' &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
+         });
+}
+
+void read_name(Fields& fields, const char* field, std::string& target) {
+  fields.text(field, target);
+  if (fields.has(field) && !is_name(target)) {
+    fields.refuse(field, "1 to 64 of letters, digits, '.', '_', '-', not starting with '.'");
+  }
+}
+
+void read_model(Fields& fields, ModelConfig& c) {
+  fields.whole("n_layers", 1, 512, c.n_layers);
+  fields.whole("d_model", 16, 65536, c.d_model);
+  fields.whole("d_ff", 16, 262144, c.d_ff);
+  fields.whole("n_heads", 1, 1024, c.n_heads);
+  fields.whole("n_kv_heads", 1, 1024, c.n_kv_heads);
+  fields.whole("head_dim", 2, 1024, c.head_dim);
+  fields.whole("vocab_size", 2, 1 << 21, c.vocab_size);
+  fields.whole("max_context", 1, 1 << 22, c.max_context);
+  fields.real("rope_theta", 1, 1e12, c.rope_theta);
+  fields.real("norm_eps", 1e-12, 0.1, c.norm_eps);
+  fields.real("logit_softcap", 0, 1e4, c.logit_softcap);
+  fields.choice<Activation>("activation", {{"swiglu", Activation::swiglu},
+                                           {"squared_relu", Activation::squared_relu}}, c.activation);
+  fields.choice<WeightKind>("weights", {{"ternary", WeightKind::ternary}, {"int8", WeightKind::int8}},
+                            c.weights);
+  fields.flag("qk_norm", c.qk_norm);
+  fields.flag("sub_norm", c.sub_norm);
+  fields.flag("tied_embeddings", c.tied_embeddings);
+  for (const char* field : {"n_layers", "d_model", "d_ff", "n_heads", "n_kv_heads", "head_dim",
+                            "vocab_size", "max_context"}) {
+    fields.require(field);
+  }
+}
+
+void check_model(Fields& fields, const ModelConfig& config) {
+  if (fields.failed()) return;
+  const auto ok = check_config(config);
+  if (!ok) fields.fail(ok.error().param, ok.error().message);
+}
+
+void read_corpus(Fields& fields, CorpusSource& source) {
+  read_name(fields, "name", source.name);
+  fields.require("name");
+  fields.real("weight", 1e-6, 1e6, source.weight);
+  fields.texts("extensions", 64, source.extensions);
+  for (const std::string& extension : source.extensions) {
+    if (extension.size() < 2 || extension.front() != '.') {
+      fields.refuse("extensions", "a list of file name endings such as \".py\"");
+    }
+  }
+}
+
+void read_data(Fields& fields, DataSpec& data) {
+  fields.objects("corpora", 64, [&](Fields& inner) {
+    CorpusSource source;
+    read_corpus(inner, source);
+    data.corpora.push_back(std::move(source));
+  });
+  fields.texts("traces", 64, data.traces);
+  for (const std::string& name : data.traces) {
+    if (!is_name(name)) fields.refuse("traces", "a list of names of trace sets");
+  }
+  fields.real("trace_weight", 1e-6, 1e6, data.trace_weight);
+  fields.real("fim_rate", 0, 1, data.fim_rate);
+  fields.real("spm_rate", 0, 1, data.spm_rate);
+  fields.real("held_out", 0, 0.9, data.held_out);
+}
+
+void read_budget(Fields& fields, BudgetSpec& budget) {
+  if (fields.has("max_steps")) fields.whole("max_steps", 1, int64_t{1} << 40, budget.max_steps.emplace());
+  if (fields.has("max_tokens")) fields.whole("max_tokens", 1, int64_t{1} << 50, budget.max_tokens.emplace());
+  if (fields.has("max_seconds")) fields.real("max_seconds", 0.1, kMaxSeconds, budget.max_seconds.emplace());
+}
+
+void read_optimizer(Fields& fields, OptimizerSpec& optimizer) {
+  fields.choice<OptimizerKind>("kind", {{"muon", OptimizerKind::muon}, {"adamw", OptimizerKind::adamw}},
+                               optimizer.kind);
+  fields.real("lr", 1e-8, 10, optimizer.lr);
+  fields.real("adamw_lr", 1e-8, 10, optimizer.adamw_lr);
+  fields.real("weight_decay", 0, 10, optimizer.weight_decay);
+  fields.real("grad_clip", 0, 1e6, optimizer.grad_clip);
+  fields.real("warmup", 0, 1, optimizer.warmup);
+  fields.real("warmdown", 0, 1, optimizer.warmdown);
+  fields.whole("newton_schulz_steps", 1, 20, optimizer.newton_schulz_steps);
+}
+
+void read_train(Fields& fields, TrainSpec& spec) {
+  std::string kind;
+  fields.choice<std::string>("kind", {{"train", "train"}}, kind);
+  fields.require("kind");
+  read_name(fields, "name", spec.name);
+  fields.require("name");
+  fields.flag("quantized", spec.quantized);
+  fields.object("model", [&](Fields& inner) {
+    read_model(inner, spec.model);
+    if (!spec.quantized) spec.model.weights = WeightKind::int8;
+    check_model(inner, spec.model);
+  });
+  fields.require("model");
+  fields.object("tokenizer", [&](Fields& inner) {
+    read_name(inner, "from_model", spec.tokenizer.from_model);
+    inner.whole("vocab_size", 300, 1 << 18, spec.tokenizer.vocab_size);
+  });
+  fields.object("data", [&](Fields& inner) { read_data(inner, spec.data); });
+  fields.object("budget", [&](Fields& inner) { read_budget(inner, spec.budget); });
+  fields.object("optimizer", [&](Fields& inner) { read_optimizer(inner, spec.optimizer); });
+  fields.object("loss", [&](Fields& inner) {
+    inner.real("ce_weight", 0, 1e3, spec.loss.ce_weight);
+    inner.real("kd_weight", 0, 1e3, spec.loss.kd_weight);
+    inner.real("z_loss", 0, 1, spec.loss.z_loss);
+  });
+  fields.choice<Precision>("precision", {{"bf16", Precision::bf16}, {"fp32", Precision::fp32}},
+                           spec.precision);
+  read_name(fields, "init_from", spec.init_from);
+  fields.whole("batch_tokens", 16, 1 << 24, spec.batch_tokens);
+  fields.whole("sequence_length", 16, 1 << 20, spec.sequence_length);
+  fields.whole("seed", 0, int64_t{1} << 53, spec.seed);
+  fields.whole("threads", 0, 1024, spec.threads);
+  fields.real("checkpoint_seconds", 0, kMaxSeconds, spec.checkpoint_seconds);
+  fields.whole("log_every", 1, 1 << 20, spec.log_every);
+  fields.whole("eval_tokens", 0, 1 << 30, spec.eval_tokens);
+  fields.whole("eval_every", 0, 1 << 30, spec.eval_every);
+}
+
+// Fields that are right alone but wrong together.
+Result<void> check_together(const TrainSpec& spec) {
+  const auto bad = [](const char* param, std::string message) {
+    return Error{ErrorCode::invalid_argument, std::move(message), param};
+  };
+  if (spec.data.corpora.empty() && spec.data.traces.empty()) {
+    return bad("data", "data names neither corpora nor traces; give at least one");
+  }
+  if (!spec.budget.max_steps && !spec.budget.max_tokens && !spec.budget.max_seconds) {
+    return bad("budget", "budget is empty; give max_steps, max_tokens or max_seconds");
+  }
+  if (spec.sequence_length > spec.model.max_context) {
+    return bad("sequence_length", "sequence_length is larger than model.max_context");
+  }
+  if (spec.sequence_length > spec.batch_tokens) {
+    return bad("batch_tokens", "batch_tokens is smaller than sequence_length");
+  }
+  if (spec.optimizer.warmup + spec.optimizer.warmdown > 1) {
+    return bad("optimizer.warmdown", "optimizer.warmup and warmdown together are more than 1");
+  }
+  const bool trained = spec.tokenizer.from_model.empty();
+  const uint32_t padded = (spec.tokenizer.vocab_size + 63) / 64 * 64;
+  if (trained && (spec.model.vocab_size < spec.tokenizer.vocab_size || spec.model.vocab_size > padded)) {
+    return bad("model.vocab_size", "model.vocab_size is " + std::to_string(spec.model.vocab_size) +
+                                       ", tokenizer.vocab_size " +
+                                       std::to_string(spec.tokenizer.vocab_size) +
+                                       "; accepted is the same number, or it rounded up to a multiple of 64");
+  }
+  if (trained && spec.data.corpora.empty()) {
+    return bad("tokenizer.from_model", "a tokenizer is trained on corpora and none is named; "
+                                       "give tokenizer.from_model");
+  }
+  return {};
+}
+
+json model_json(const ModelConfig& c) {
+  return {{"n_layers", c.n_layers}, {"d_model", c.d_model}, {"d_ff", c.d_ff},
+          {"n_heads", c.n_heads}, {"n_kv_heads", c.n_kv_heads}, {"head_dim", c.head_dim},
+          {"vocab_size", c.vocab_size}, {"max_context", c.max_context},
+          {"rope_theta", c.rope_theta}, {"norm_eps", c.norm_eps},
+          {"logit_softcap", c.logit_softcap}, {"activation", to_string(c.activation)},
+          {"weights", to_string(c.weights)}, {"qk_norm", c.qk_norm}, {"sub_norm", c.sub_norm},
+          {"tied_embeddings", c.tied_embeddings}};
+}
+
+json source_json(const CorpusSource& source) {
+  return {{"name", source.name}, {"extensions", source.extensions}, {"weight", source.weight}};
+}
+
+json train_json(const TrainSpec& s) {
+  json corpora = json::array();
+  for (const CorpusSource& source : s.data.corpora) corpora.push_back(source_json(source));
+  json budget = json::object();
+  if (s.budget.max_steps) budget["max_steps"] = *s.budget.max_steps;
+  if (s.budget.max_tokens) budget["max_tokens"] = *s.budget.max_tokens;
+  if (s.budget.max_seconds) budget["max_seconds"] = *s.budget.max_seconds;
+  json tokenizer = {{"vocab_size", s.tokenizer.vocab_size}};
+  if (!s.tokenizer.from_model.empty()) tokenizer["from_model"] = s.tokenizer.from_model;
+  json out = {
+      {"kind", "train"}, {"name", s.name}, {"model", model_json(s.model)},
+      {"quantized", s.quantized}, {"tokenizer", tokenizer},
+      {"data", {{"corpora", corpora}, {"traces", s.data.traces},
+                {"trace_weight", s.data.trace_weight}, {"fim_rate", s.data.fim_rate},
+                {"spm_rate", s.data.spm_rate}, {"held_out", s.data.held_out}}},
+      {"budget", budget}, {"batch_tokens", s.batch_tokens},
+      {"sequence_length", s.sequence_length},
+      {"optimizer", {{"kind", s.optimizer.kind == OptimizerKind::muon ? "muon" : "adamw"},
+                     {"lr", s.optimizer.lr}, {"adamw_lr", s.optimizer.adamw_lr},
+                     {"weight_decay", s.optimizer.weight_decay},
+                     {"grad_clip", s.optimizer.grad_clip}, {"warmup", s.optimizer.warmup},
+                     {"warmdown", s.optimizer.warmdown},
+                     {"newton_schulz_steps", s.optimizer.newton_schulz_steps}}},
+      {"loss", {{"ce_weight", s.loss.ce_weight}, {"kd_weight", s.loss.kd_weight},
+                {"z_loss", s.loss.z_loss}}},
+      {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"}, {"seed", s.seed},
+      {"threads", s.threads}, {"checkpoint_seconds", s.checkpoint_seconds},
+      {"log_every", s.log_every}, {"eval_tokens", s.eval_tokens}, {"eval_every", s.eval_every}};
+  if (!s.init_from.empty()) out["init_from"] = s.init_from;
+  return out;
+}
+
+Result<TrainSpec> train_from(const json& object) {
+  Fields fields(object, "");
+  TrainSpec spec;
+  read_train(fields, spec);
+  fields.finish();
+  if (fields.failed()) return fields.error();
+  if (auto ok = check_together(spec); !ok) return ok.error();
+  return spec;
+}
+
+}  // namespace
+
+Result<TrainSpec> parse_train_spec(std::string_view text) {
+  const auto object = parse_json_object(text);
+  if (!object) return object.error();
+  return train_from(*object);
+}
+
+std::string format_train_spec(const TrainSpec& spec) { return train_json(spec).dump(); }
+
+Result<ModelConfig> parse_model_config(std::string_view text) {
+  const auto object = parse_json_object(text);
+  if (!object) return object.error();
+  Fields fields(*object, "");
+  ModelConfig config;
+  read_model(fields, config);
+  check_model(fields, config);
+  fields.finish();
+  if (fields.failed()) return fields.error();
+  return config;
+}
+
+std::string format_model_config(const ModelConfig& config) { return model_json(config).dump(2); }
+
+Result<JobFile> parse_job_file(std::string_view text) {
+  const auto object = parse_json_object(text);
+  if (!object) return object.error();
+  Fields fields(*object, "");
+  JobFile file;
+  std::optional<Error> train_error;
+  fields.text("id", file.id);
+  fields.require("id");
+  if (const json* train = fields.raw("train")) {
+    auto spec = train->is_object() ? train_from(*train)
+                                   : Error{ErrorCode::invalid_argument, "train is no object", "train"};
+    if (spec) file.train = std::move(*spec);
+    else train_error = spec.error();
+  }
+  fields.require("train");
+  fields.objects("corpora", 64, [&](Fields& inner) {
+    ResolvedCorpus corpus;
+    inner.object("source", [&](Fields& source) { read_corpus(source, corpus.source); });
+    inner.text("path", corpus.path);
+    inner.require("source");
+    inner.require("path");
+    file.corpora.push_back(std::move(corpus));
+  });
+  fields.texts("trace_shards", 4096, file.trace_shards);
+  fields.text("tokenizer_model", file.tokenizer_model);
+  fields.text("init_checkpoints", file.init_checkpoints);
+  fields.finish();
+  if (train_error) return *train_error;
+  if (fields.failed()) return fields.error();
+  return file;
+}
+
+std::string format_job_file(const JobFile& file) {
+  json corpora = json::array();
+  for (const ResolvedCorpus& corpus : file.corpora) {
+    corpora.push_back({{"source", source_json(corpus.source)}, {"path", corpus.path}});
+  }
+  const json out = {{"id", file.id}, {"train", train_json(file.train)}, {"corpora", corpora},
+                    {"trace_shards", file.trace_shards}, {"tokenizer_model", file.tokenizer_model},
+                    {"init_checkpoints", file.init_checkpoints}};
+  return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace tristill::job

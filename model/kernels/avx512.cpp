@@ -15,7 +15,8 @@
 namespace tristill::kernels {
 namespace {
 
-constexpr size_t kDotTokens = 8;     // up to here the dot form
+constexpr size_t kTernaryDotTokens = 8;  // up to here the dot form
+constexpr size_t kInt8DotTokens = 20;
 constexpr size_t kPanelRows = 32;
 constexpr size_t kTileTokens = 12;
 constexpr size_t kBlockTokens = 240;  // tokens packed at once: 240 KiB, lives in L2
@@ -384,6 +385,20 @@ struct Tile {
   size_t ld_acc;
 };
 
+// The 32 sums of token t, corrected, to acc.
+inline void store_sums(const Tile& tile, int t, const int32_t* sums) {
+  int32_t* to = tile.acc + static_cast<size_t>(t) * tile.ld_acc;
+  const __m512i correction = _mm512_set1_epi32(tile.offset * tile.sum[t]);
+  __m512i low = _mm512_sub_epi32(_mm512_load_si512(sums), correction);
+  __m512i high = _mm512_sub_epi32(_mm512_load_si512(sums + 16), correction);
+  if (!tile.first) {
+    low = _mm512_add_epi32(low, _mm512_maskz_loadu_epi32(tile.low, to));
+    high = _mm512_add_epi32(high, _mm512_maskz_loadu_epi32(tile.high, to + 16));
+  }
+  _mm512_mask_storeu_epi32(to, tile.low, low);
+  _mm512_mask_storeu_epi32(to + 16, tile.high, high);
+}
+
 template <int kTokens>
 void run_tile(const Tile& tile) {
   __m512i low[kTokens];
@@ -404,19 +419,13 @@ void run_tile(const Tile& tile) {
     w += kPanelRows * 4;
     q += kTileTokens * 4;
   }
+  alignas(64) int32_t sums[kTokens][kPanelRows];
 #pragma GCC unroll 12
   for (int t = 0; t < kTokens; ++t) {
-    int32_t* to = tile.acc + static_cast<size_t>(t) * tile.ld_acc;
-    const __m512i correction = _mm512_set1_epi32(tile.offset * tile.sum[t]);
-    __m512i a = _mm512_sub_epi32(low[t], correction);
-    __m512i b = _mm512_sub_epi32(high[t], correction);
-    if (!tile.first) {
-      a = _mm512_add_epi32(a, _mm512_maskz_loadu_epi32(tile.low, to));
-      b = _mm512_add_epi32(b, _mm512_maskz_loadu_epi32(tile.high, to + 16));
-    }
-    _mm512_mask_storeu_epi32(to, tile.low, a);
-    _mm512_mask_storeu_epi32(to + 16, tile.high, b);
+    _mm512_store_si512(sums[t], low[t]);
+    _mm512_store_si512(sums[t] + 16, high[t]);
   }
+  for (int t = 0; t < kTokens; ++t) store_sums(tile, t, sums[t]);
 }
 
 using RunTile = void (*)(const Tile&);
@@ -470,13 +479,14 @@ void ternary_rows(const int8_t* q, const int32_t* sum, const uint8_t* const* row
                   size_t cols, int32_t* acc, size_t ld_acc) {
   const __m512i code = _mm512_set1_epi8(3);
   __m512i s[4][kTokens];
-  for (auto& of_row : s) {
-    for (auto& v : of_row) v = _mm512_setzero_si512();
-  }
+#pragma GCC unroll 16
+  for (size_t i = 0; i < 4 * kTokens; ++i) s[i / kTokens][i % kTokens] = _mm512_setzero_si512();
   for (size_t c = 0; c < cols; c += 256) {
     // q in the order of the codes: part p is columns 32p .. and 128 + 32p .. of the block.
     __m512i x[4][kTokens];
+#pragma GCC unroll 4
     for (size_t p = 0; p < 4; ++p) {
+#pragma GCC unroll 4
       for (size_t t = 0; t < kTokens; ++t) {
         const int8_t* from = q + t * cols + c + 32 * p;
         x[p][t] = _mm512_inserti64x4(
@@ -500,6 +510,7 @@ void ternary_rows(const int8_t* q, const int32_t* sum, const uint8_t* const* row
       }
     }
   }
+#pragma GCC unroll 4
   for (size_t t = 0; t < kTokens; ++t) {
     const __m128i sums = sum_lanes4(s[0][t], s[1][t], s[2][t], s[3][t]);
     _mm_mask_storeu_epi32(acc + t * ld_acc, static_cast<__mmask8>((1U << rows) - 1U),
@@ -512,12 +523,12 @@ void int8_rows(const int8_t* q, const Int8View& w, const int8_t* const* row,
                const int32_t* row_sum, size_t rows, int32_t* acc, size_t ld_acc) {
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
   __m512i s[4][kTokens];
-  for (auto& of_row : s) {
-    for (auto& v : of_row) v = _mm512_setzero_si512();
-  }
+#pragma GCC unroll 16
+  for (size_t i = 0; i < 4 * kTokens; ++i) s[i / kTokens][i % kTokens] = _mm512_setzero_si512();
   for (size_t c = 0; c < w.cols; c += 64) {
     const __mmask64 m = lanes64(w.cols - c);
     __m512i x[kTokens];
+#pragma GCC unroll 4
     for (size_t t = 0; t < kTokens; ++t) {
       x[t] = _mm512_xor_si512(_mm512_maskz_loadu_epi8(m, q + t * w.cols + c), offset);
     }
@@ -530,6 +541,7 @@ void int8_rows(const int8_t* q, const Int8View& w, const int8_t* const* row,
   }
   const __mmask8 exist = static_cast<__mmask8>((1U << rows) - 1U);
   const __m128i correction = _mm_slli_epi32(_mm_maskz_loadu_epi32(exist, row_sum), 7);
+#pragma GCC unroll 4
   for (size_t t = 0; t < kTokens; ++t) {
     const __m128i sums = sum_lanes4(s[0][t], s[1][t], s[2][t], s[3][t]);
     _mm_mask_storeu_epi32(acc + t * ld_acc, exist, _mm_sub_epi32(sums, correction));
@@ -538,7 +550,7 @@ void int8_rows(const int8_t* q, const Int8View& w, const int8_t* const* row,
 
 void ternary_gemm(const int8_t* q, const int32_t* sum, size_t tokens, const TernaryView& w,
                   size_t row_begin, size_t row_end, int32_t* acc, size_t ld_acc) {
-  if (tokens > kDotTokens) return panel_gemm(q, tokens, w, row_begin, row_end, acc, ld_acc);
+  if (tokens > kTernaryDotTokens) return panel_gemm(q, tokens, w, row_begin, row_end, acc, ld_acc);
   using Run = void (*)(const int8_t*, const int32_t*, const uint8_t* const*, size_t, size_t,
                        int32_t*, size_t);
   constexpr Run kRun[] = {nullptr, ternary_rows<1>, ternary_rows<2>, ternary_rows<3>,
@@ -556,7 +568,7 @@ void ternary_gemm(const int8_t* q, const int32_t* sum, size_t tokens, const Tern
 
 void int8_gemm(const int8_t* q, size_t tokens, const Int8View& w, size_t row_begin, size_t row_end,
                int32_t* acc, size_t ld_acc) {
-  if (tokens > kDotTokens) return panel_gemm(q, tokens, w, row_begin, row_end, acc, ld_acc);
+  if (tokens > kInt8DotTokens) return panel_gemm(q, tokens, w, row_begin, row_end, acc, ld_acc);
   using Run = void (*)(const int8_t*, const Int8View&, const int8_t* const*, const int32_t*, size_t,
                        int32_t*, size_t);
   constexpr Run kRun[] = {nullptr, int8_rows<1>, int8_rows<2>, int8_rows<3>, int8_rows<4>};

@@ -72,7 +72,7 @@ class Contract:
         operation = self.find(method, path)
         if operation is None:
             raise ContractViolation(f"{method} {path} is not documented")
-        content = operation.get("requestBody", {}).get("content", {})
+        content = self.resolve(operation.get("requestBody", {})).get("content", {})
         if "application/json" in content:
             self.check(content["application/json"]["schema"], body, f"request {method} {path}")
 
@@ -96,8 +96,7 @@ class Contract:
 
     def check_stream(self, operation, text, what):
         schema = {"$ref": "#/components/schemas/" +
-                  {"createCompletion": "Completion", "listJobEvents": "JobEvent"}[
-                      operation["operationId"]]}
+                  ("JobEvent" if operation["operationId"] == "listJobEvents" else "Completion")}
         error = {"$ref": "#/components/schemas/Error"}
         data = [line.removeprefix("data:").strip() for line in text.splitlines()
                 if line.startswith("data:")]

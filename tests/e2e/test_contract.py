@@ -95,10 +95,16 @@ def test_broken_json_is_400(daemon, raw):
     assert daemon.get("/health") == {"status": "ok"}
 
 
-def test_a_missing_prompt_is_named(daemon):
-    answer = daemon.call("POST", "/v1/completions", {"model": "m"}, valid=False)
-    assert answer.status == 400
-    assert answer.error["param"] == "prompt"
+def test_a_missing_prompt_is_the_start_of_a_document(daemon):
+    texts = [daemon.post("/v1/completions", body | {"temperature": 0})["choices"][0]["text"]
+             for body in ({}, {"prompt": None}, {"prompt": ""})]
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_the_short_route_is_the_same(daemon):
+    body = {"prompt": "x", "temperature": 0}
+    assert (daemon.post("/completions", body)["choices"] ==
+            daemon.post("/v1/completions", body)["choices"])
 
 
 def raw_exchange(daemon, request):

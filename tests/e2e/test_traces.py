@@ -29,6 +29,14 @@ def test_uploads_add_up_and_sets_are_listed(own_daemon, trace_lines):
     assert [s["id"] for s in own_daemon.get("/traces")["data"]] == ["set-a"]
 
 
+def test_a_set_has_one_tokenizer(own_daemon, trace_lines):
+    upload(own_daemon, "pure", trace_lines(1, tokenizer="a" * 64))
+    answer = upload(own_daemon, "pure", trace_lines(1, tokenizer="b" * 64))
+    assert answer.status == 409
+    assert "tokenizer" in answer.error["message"]
+    assert own_daemon.get("/traces/pure")["records"] == 1
+
+
 @pytest.mark.parametrize("change,field", [
     ({"tokens": []}, "tokens"), ({"tokens": [1, -2]}, "tokens"), ({"tokens": "x"}, "tokens"),
     ({"top_logprobs": [None]}, "top_logprobs"), ({"sampling": "hot"}, "sampling"),
@@ -65,6 +73,7 @@ def test_a_job_learns_from_traces(own_daemon, model, trace_lines, small_job):
     """The student takes the served model's tokenizer, whose fingerprint the traces name."""
     tokenizer, vocab_size = serialized_tokenizer(model)
     fingerprint = hashlib.sha256(tokenizer).hexdigest()
+    assert own_daemon.get(f"/v1/models/{model.stem}")["meta"]["tokenizer"] == fingerprint
     upload(own_daemon, "lesson", trace_lines(200, tokenizer=fingerprint, length=64))
     body = small_job(own_daemon, "pupil", 12, tokenizer={"from_model": model.stem})
     body["model"]["vocab_size"] = vocab_size

@@ -1,0 +1,209 @@
+#include "server/app.h"
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "base/file_lock.h"
+#include "base/log.h"
+#include "base/sha256.h"
+#include "model/kernels/kernels.h"
+#include "server/http/listener.h"
+#include "server/jobs/service.h"
+#include "server/models/registry.h"
+#include "server/models/routes.h"
+#include "server/openai/completions.h"
+#include "server/ops/metrics.h"
+#include "server/ops/routes.h"
+#include "server/traces/service.h"
+
+namespace tristill::server {
+namespace {
+
+namespace fs = std::filesystem;
+
+engine::EngineOptions engine_options(const Settings& settings) {
+  engine::EngineOptions options;
+  options.n_threads = settings.threads;
+  options.max_sequences = settings.max_sequences;
+  options.max_queue = settings.max_queue;
+  return options;
+}
+
+fs::path worker_path(const Settings& settings) {
+  if (!settings.worker.empty()) return fs::absolute(settings.worker);
+  return fs::read_symlink("/proc/self/exe").parent_path() / "tristill-worker";
+}
+
+std::vector<fs::path> model_files(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    if (entry.path().extension() == ".gguf") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+}  // namespace
+
+struct App::Parts {
+  explicit Parts(const Settings& given) : settings(given), registry(engine_options(given)) {}
+
+  Result<void> prepare_data();
+  Result<void> load_models();
+  Result<void> open_services();
+  Result<void> listen();
+
+  Settings settings;
+  std::optional<FileLock> lock;
+  ops::Metrics metrics;
+  models::Registry registry;
+  http::Router router;
+  std::unique_ptr<traces::TraceService> traces;
+  std::unique_ptr<jobs::JobService> jobs;
+  std::unique_ptr<http::Listener> listener;
+  std::atomic<bool> draining{false};
+};
+
+Result<void> App::Parts::prepare_data() {
+  std::error_code failed;
+  fs::create_directories(settings.data / "models", failed);
+  if (!failed) fs::create_directories(settings.data / "corpora", failed);
+  if (failed) {
+    return Error{ErrorCode::unavailable,
+                 "cannot create " + settings.data.string() + ": " + failed.message() +
+                     "; give another folder with --data",
+                 "data"};
+  }
+  settings.data = fs::absolute(settings.data);
+  auto taken = FileLock::acquire(settings.data / "tristilld.lock");
+  if (!taken) {
+    return Error{ErrorCode::unavailable,
+                 settings.data.string() + " is used by another tristilld; give another folder with --data",
+                 "data"};
+  }
+  lock = std::move(*taken);
+  return {};
+}
+
+Result<void> App::Parts::load_models() {
+  // A trained model that is damaged must not keep the others from being served.
+  for (const fs::path& path : model_files(settings.data / "models")) {
+    if (auto done = registry.publish(path.stem().string(), path); !done) {
+      log_warn("model not served", {{"path", path.string()}, {"reason", done.error().message}});
+    }
+  }
+  for (const std::string& file : settings.models) {
+    const fs::path path(file);
+    if (auto done = registry.publish(path.stem().string(), fs::absolute(path)); !done) {
+      Error error = done.error();
+      error.message = file + ": " + error.message;
+      return error;
+    }
+  }
+  return {};
+}
+
+Result<void> App::Parts::open_services() {
+  auto opened_traces = traces::TraceService::open(
+      {.data_dir = settings.data,
+       .in_use = [this](const std::string& name) { return jobs && jobs->uses_traces(name); }});
+  if (!opened_traces) return opened_traces.error();
+  traces = std::move(*opened_traces);
+  jobs::JobServiceOptions options;
+  options.data_dir = settings.data;
+  options.worker_binary = worker_path(settings);
+  options.publish_model = [this](const std::string& name, const fs::path& path) {
+    return registry.publish(name, path);
+  };
+  options.model_path = [this](const std::string& name) -> std::optional<fs::path> {
+    const auto served = registry.exact(name);
+    return served ? std::optional(served->path) : std::nullopt;
+  };
+  options.trace_shard = [this](const std::string& name) { return traces->shard_path(name); };
+  auto opened_jobs = jobs::JobService::open(std::move(options));
+  if (!opened_jobs) return opened_jobs.error();
+  jobs = std::move(*opened_jobs);
+  return {};
+}
+
+void collect_gauges(ops::Metrics& metrics, const models::Registry& registry, const jobs::JobService& jobs) {
+  for (const auto& served : registry.list()) {
+    const engine::EngineStats stats = served->engine->stats();
+    const std::map<std::string, std::string> model = {{"model_name", served->name}};
+    metrics.gauge("tristill_num_requests_running", "Sequences being computed", model, stats.running);
+    metrics.gauge("tristill_num_requests_waiting", "Sequences that wait", model, stats.waiting);
+    metrics.gauge("tristill_kv_cache_usage_ratio", "Share of the KV cache in use", model,
+                  stats.kv_tokens_total == 0 ? 0.0 : static_cast<double>(stats.kv_tokens_used) / stats.kv_tokens_total);
+    metrics.gauge("tristill_engine_steps", "Steps computed since the model was loaded", model,
+                  static_cast<double>(stats.steps));
+    metrics.gauge("tristill_model_weight_bytes", "Resident weights", model,
+                  static_cast<double>(served->model->weight_bytes));
+  }
+  for (const auto& [state, count] : jobs.counts()) {
+    metrics.gauge("tristill_jobs", "Training jobs by state", {{"state", state}}, static_cast<double>(count));
+  }
+}
+
+Result<void> App::Parts::listen() {
+  openai::add_routes(router, registry, metrics);
+  models::add_routes(router, registry);
+  ops::add_routes(router, registry, metrics, [this] { return draining.load(); });
+  jobs->add_routes(router);
+  traces->add_routes(router);
+  metrics.on_collect([this](ops::Metrics& m) { collect_gauges(m, registry, *jobs); });
+  http::ListenerOptions options;
+  options.host = settings.host;
+  options.port = settings.port;
+  if (!settings.api_key.empty()) options.api_key_sha256 = to_hex(sha256(settings.api_key));
+  listener = std::make_unique<http::Listener>(router, options, [this](const http::Exchange& exchange) {
+    metrics.request(exchange.method, exchange.path, exchange.status, exchange.seconds);
+    log_debug("request", {{"method", exchange.method},
+                          {"path", exchange.path},
+                          {"status", std::to_string(exchange.status)},
+                          {"ms", std::to_string(static_cast<int64_t>(exchange.seconds * 1000))},
+                          {"request", exchange.request_id}});
+  });
+  const auto port = listener->bind();
+  if (!port) return port.error();
+  log_info("listening", {{"url", "http://" + settings.host + ":" + std::to_string(*port)}});
+  return {};
+}
+
+Result<std::unique_ptr<App>> App::start(const Settings& settings) {
+  if (!kernels::force_isa(settings.isa.c_str())) {
+    return Error{ErrorCode::invalid_argument, "this CPU cannot run the kernels \"" + settings.isa + "\"", "isa"};
+  }
+  auto parts = std::make_unique<Parts>(settings);
+  if (auto done = parts->prepare_data(); !done) return done.error();
+  if (auto done = parts->load_models(); !done) return done.error();
+  if (auto done = parts->open_services(); !done) return done.error();
+  if (auto done = parts->listen(); !done) return done.error();
+  return std::unique_ptr<App>(new App(std::move(parts)));
+}
+
+App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+App::~App() = default;
+
+void App::run() {
+  parts_->jobs->start();
+  parts_->listener->serve();
+}
+
+void App::stop() {
+  Parts& parts = *parts_;
+  parts.draining = true;
+  parts.registry.drain();
+  log_info("stopping", {{"drain_seconds", std::to_string(parts.settings.drain_seconds)}});
+  const auto until = std::chrono::steady_clock::now() +
+                     std::chrono::duration<double>(parts.settings.drain_seconds);
+  while (!parts.registry.idle() && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+  }
+  parts.jobs->stop();
+  parts.listener->stop();
+}
+
+}  // namespace tristill::server

@@ -1,0 +1,253 @@
+#include "server/settings.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/atomic_file.h"
+
+namespace tristill::server {
+namespace {
+
+// One setting: how it is named, read and shown. The environment's name is TRISTILL_ and the name
+// in capitals; the flag is -- and the name with dashes.
+struct Setting {
+  const char* name;
+  const char* value_name;
+  const char* help;
+  std::function<std::string(Settings&, const std::string&)> set;  // what is accepted, or empty
+  std::function<std::string(const Settings&)> show;
+  bool secret = false;    // never by flag or file
+  bool repeats = false;
+};
+
+template <class T>
+std::optional<T> parse_number(const std::string& text) {
+  T value{};
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+template <class T>
+Setting number(const char* name, const char* help, T Settings::*member, T low, T high) {
+  return {name, "N", help,
+          [=](Settings& s, const std::string& text) -> std::string {
+            const auto value = parse_number<T>(text);
+            if (!value || *value < low || *value > high) {
+              return "a number from " + std::to_string(low) + " to " + std::to_string(high);
+            }
+            s.*member = *value;
+            return "";
+          },
+          [=](const Settings& s) {
+            std::string text = std::to_string(s.*member);
+            if (text.find('.') != std::string::npos) text.erase(text.find_last_not_of("0") + 1);
+            if (text.ends_with('.')) text.pop_back();
+            return text;
+          }};
+}
+
+Setting word(const char* name, const char* value_name, const char* help, std::string Settings::*member,
+             std::vector<std::string> accepted = {}) {
+  return {name, value_name, help,
+          [=](Settings& s, const std::string& text) -> std::string {
+            if (!accepted.empty() && std::find(accepted.begin(), accepted.end(), text) == accepted.end()) {
+              std::string names;
+              for (const std::string& one : accepted) names += (names.empty() ? "" : ", ") + one;
+              return names;
+            }
+            s.*member = text;
+            return "";
+          },
+          [=](const Settings& s) { return s.*member; }};
+}
+
+const std::vector<Setting>& table() {
+  static const std::vector<Setting> settings = [] {
+    std::vector<Setting> all = {
+        word("host", "HOST", "address to listen on", &Settings::host),
+        number<int>("port", "port to listen on; 0 takes any free one", &Settings::port, 0, 65535),
+        {"data", "DIR", "folder of jobs, traces, corpora and trained models",
+         [](Settings& s, const std::string& text) { return s.data = text, std::string(text.empty() ? "a folder" : ""); },
+         [](const Settings& s) { return s.data.string(); }},
+        {"model", "FILE", "model file to serve under the name of its stem; may be repeated",
+         [](Settings& s, const std::string& text) {
+           s.models.push_back(text);
+           return std::string(text.empty() ? "a model file" : "");
+         },
+         [](const Settings& s) {
+           std::string names;
+           for (const std::string& one : s.models) names += (names.empty() ? "" : ", ") + one;
+           return names;
+         },
+         false, true},
+        word("api_key", "KEY", "key that clients must send", &Settings::api_key),
+        word("api_key_file", "FILE", "file whose first line is that key", &Settings::api_key_file),
+        word("worker", "FILE", "tristill-worker; default: beside this program", &Settings::worker),
+        number<uint32_t>("threads", "compute threads; 0: one a core", &Settings::threads, 0, 1024),
+        number<uint32_t>("max_sequences", "sequences computed at once, a model", &Settings::max_sequences, 1, 4096),
+        number<uint32_t>("max_queue", "requests that may wait, a model", &Settings::max_queue, 1, 1000000),
+        word("isa", "NAME", "kernels to use", &Settings::isa, {"auto", "scalar", "avx2", "avx512vnni"}),
+        number<double>("drain_seconds", "patience with running requests when stopping",
+                       &Settings::drain_seconds, 0, 3600),
+        word("log_level", "LEVEL", "least level that is logged", &Settings::log_level,
+             {"debug", "info", "warn", "error"}),
+    };
+    for (Setting& setting : all) setting.secret = std::string_view(setting.name) == "api_key";
+    return all;
+  }();
+  return settings;
+}
+
+std::string flag_of(const Setting& setting) {
+  std::string flag = "--" + std::string(setting.name);
+  std::replace(flag.begin() + 2, flag.end(), '_', '-');
+  return flag;
+}
+
+std::string variable_of(const Setting& setting) {
+  std::string name = "TRISTILL_" + std::string(setting.name);
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
+  return name;
+}
+
+Error refusal(const Setting& setting, const std::string& origin, const std::string& accepted) {
+  return {ErrorCode::invalid_argument, origin + ": accepted is " + accepted, setting.name};
+}
+
+Result<void> apply(Settings& s, const Setting& setting, const std::string& value, const std::string& origin) {
+  if (const std::string accepted = setting.set(s, value); !accepted.empty()) {
+    return refusal(setting, origin + " \"" + value + "\"", accepted);
+  }
+  s.origins[setting.name] = origin;
+  return {};
+}
+
+Result<void> apply_file(Settings& s, const std::string& path) {
+  const auto text = read_file(path, 1 << 20);
+  if (!text) return text.error();
+  const auto object = nlohmann::json::parse(*text, nullptr, false, true);
+  if (!object.is_object()) return Error{ErrorCode::invalid_argument, path + " is no JSON object", "config"};
+  for (const auto& [key, value] : object.items()) {
+    const auto found = std::find_if(table().begin(), table().end(), [&](const Setting& x) { return key == x.name; });
+    if (found == table().end() || found->secret) {
+      return Error{ErrorCode::invalid_argument, path + ": \"" + key + "\" is no setting; see --help", key};
+    }
+    const auto values = value.is_array() && found->repeats ? value : nlohmann::json::array({value});
+    for (const auto& one : values) {
+      if (!one.is_string() && !one.is_number()) {
+        return refusal(*found, path + ": \"" + key + "\"", "a string or a number");
+      }
+      const std::string written = one.is_string() ? one.get<std::string>() : one.dump();
+      if (auto done = apply(s, *found, written, path); !done) return done;
+    }
+  }
+  return {};
+}
+
+struct Flag {
+  const Setting* setting;
+  std::string value;
+};
+
+struct CommandLine {
+  std::vector<Flag> flags;
+  std::string config;
+  Settings::Action action = Settings::Action::serve;
+};
+
+Result<CommandLine> parse_flags(int argc, const char* const* argv) {
+  CommandLine line;
+  for (int i = 1; i < argc; ++i) {
+    std::string flag = argv[i];
+    if (flag == "--help" || flag == "-h") line.action = Settings::Action::help;
+    else if (flag == "--version") line.action = Settings::Action::version;
+    else if (flag == "--print-config") line.action = Settings::Action::print_config;
+    if (flag == "--help" || flag == "-h" || flag == "--version" || flag == "--print-config") continue;
+    std::optional<std::string> value;
+    if (const size_t equals = flag.find('='); equals != std::string::npos) {
+      value = flag.substr(equals + 1);
+      flag.resize(equals);
+    }
+    const auto found = std::find_if(table().begin(), table().end(),
+                                    [&](const Setting& x) { return flag == flag_of(x); });
+    if (found == table().end() && flag != "--config") {
+      return Error{ErrorCode::invalid_argument, "unknown flag " + flag + "; see --help", flag};
+    }
+    if (!value && i + 1 < argc) value = argv[++i];
+    if (!value) return Error{ErrorCode::invalid_argument, flag + " needs a value", flag};
+    if (flag == "--config") line.config = *value;
+    else line.flags.push_back({&*found, *value});
+  }
+  return line;
+}
+
+}  // namespace
+
+Result<Settings> read_settings(int argc, const char* const* argv) {
+  auto line = parse_flags(argc, argv);
+  if (!line) return line.error();
+  Settings s;
+  s.action = line->action;
+  if (line->config.empty() && std::getenv("TRISTILL_CONFIG") != nullptr) line->config = std::getenv("TRISTILL_CONFIG");
+  if (!line->config.empty()) {
+    if (auto done = apply_file(s, line->config); !done) return done.error();
+  }
+  for (const Setting& setting : table()) {
+    const char* value = std::getenv(variable_of(setting).c_str());
+    if (value == nullptr) continue;
+    if (setting.repeats) s.models.clear();
+    if (auto done = apply(s, setting, value, "environment " + variable_of(setting)); !done) return done.error();
+  }
+  bool replaced = false;
+  for (const Flag& flag : line->flags) {
+    if (flag.setting->repeats && !replaced) {
+      s.models.clear();
+      replaced = true;
+    }
+    if (auto done = apply(s, *flag.setting, flag.value, "flag " + flag_of(*flag.setting)); !done) return done.error();
+  }
+  if (s.api_key.empty() && !s.api_key_file.empty()) {
+    auto text = read_file(s.api_key_file, 1 << 16);
+    if (!text) return text.error();
+    s.api_key = text->substr(0, text->find_first_of("\r\n"));
+    if (s.api_key.empty()) return Error{ErrorCode::invalid_argument, s.api_key_file + " holds no key", "api_key_file"};
+  }
+  return s;
+}
+
+std::string help_text() {
+  std::string text =
+      "usage: tristilld [flags]\n"
+      "Serves ternary models through the OpenAI completions API and runs training jobs.\n\n";
+  for (const Setting& setting : table()) {
+    std::string left = "  " + flag_of(setting) + " " + setting.value_name;
+    left.resize(std::max<size_t>(left.size() + 2, 26), ' ');
+    text += left + setting.help + "\n";
+  }
+  text +=
+      "  --config FILE           JSON file of the same settings, names with underscores\n"
+      "  --print-config          print every setting and where it came from, then leave\n"
+      "  --help, --version\n\n"
+      "Each setting is also an environment variable: --max-queue is TRISTILL_MAX_QUEUE.\n"
+      "Flags win over the environment, that over the file, that over the defaults.\n";
+  return text;
+}
+
+std::string describe(const Settings& settings) {
+  std::string text;
+  for (const Setting& setting : table()) {
+    std::string value = setting.show(settings);
+    if (setting.secret && !value.empty()) value = "***";
+    const auto origin = settings.origins.find(setting.name);
+    text += std::string(setting.name) + " = " + value + "    (" +
+            (origin == settings.origins.end() ? "default" : origin->second) + ")\n";
+  }
+  return text;
+}
+
+}  // namespace tristill::server

@@ -1,0 +1,41 @@
+// Settings of tristilld: flags over environment (TRISTILL_*) over file over defaults, from one
+// table. Knows where each value came from. Not for secrets in files: API keys come by environment
+// or by the name of a file.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace tristill::server {
+
+struct Settings {
+  std::string host = "127.0.0.1";
+  int port = 8080;
+  std::filesystem::path data = "data";
+  std::vector<std::string> models;
+  std::string api_key;       // from the environment only, or read from api_key_file
+  std::string api_key_file;
+  std::string worker;        // empty: tristill-worker beside this program
+  uint32_t threads = 0;
+  uint32_t max_sequences = 16;
+  uint32_t max_queue = 256;
+  std::string isa = "auto";
+  double drain_seconds = 10;
+  std::string log_level = "info";
+
+  enum class Action { serve, print_config, help, version } action = Action::serve;
+  std::map<std::string, std::string> origins;  // "port" -> "flag --port"
+};
+
+// Errors: invalid_argument, param the setting, naming where the wrong value came from.
+Result<Settings> read_settings(int argc, const char* const* argv);
+
+std::string help_text();
+// Every setting, its value and its origin; an API key is shown as "***".
+std::string describe(const Settings& settings);
+
+}  // namespace tristill::server

@@ -1,9 +1,15 @@
-# Run as a script: writes INPUT as the C++ string view NAME of namespace NAMESPACE into OUTPUT.
-# A raw literal may hold 64 KiB at most, so the text is cut into lines of literals.
+# Run as a script: writes the file INPUT as the string view NAME of NAMESPACE into OUTPUT, which
+# includes HEADER. Written as a list of bytes: a string literal may not hold every text.
 file(READ ${INPUT} text HEX)
 string(LENGTH "${text}" digits)
-string(REGEX REPLACE "(..)" "\\\\x\\1" escaped "${text}")
-string(REGEX REPLACE "((\\\\x..)(\\\\x..)?(\\\\x..)?(\\\\x..)?(\\\\x..)?(\\\\x..)?(\\\\x..)?(\\\\x..)?(\\\\x..)?)"
-       "    \"\\1\"\n" lines "${escaped}")
+string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${text}")
 math(EXPR size "${digits} / 2")
-file(WRITE ${OUTPUT} "#include \"${HEADER}\"\n\nnamespace ${NAMESPACE} {\n\nextern const std::string_view ${NAME};\nconst std::string_view ${NAME}(\n${lines}    , ${size});\n\n}  // namespace ${NAMESPACE}\n")
+file(WRITE ${OUTPUT} "#include \"${HEADER}\"
+
+namespace ${NAMESPACE} {
+namespace {
+constexpr unsigned char kBytes[] = {${bytes}0};
+}
+const std::string_view ${NAME}(reinterpret_cast<const char*>(kBytes), ${size});
+}  // namespace ${NAMESPACE}
+")

@@ -38,7 +38,8 @@ Result<job::JobFile> resolve_inputs(const std::string& id, job::TrainSpec spec,
   file.id = id;
   if (!is_name(spec.name)) {
     return Error{ErrorCode::invalid_argument,
-                 "name is \"" + spec.name + "\"; accepted are " + std::string(kAcceptedNames), "name"};
+                 "name is \"" + spec.name + "\"; accepted are " + std::string(kAcceptedNames),
+                 "name"};
   }
   for (size_t i = 0; i < spec.data.corpora.size(); ++i) {
     const job::CorpusSource& source = spec.data.corpora[i];
@@ -50,10 +51,11 @@ Result<job::JobFile> resolve_inputs(const std::string& id, job::TrainSpec spec,
   for (size_t i = 0; i < spec.data.traces.size(); ++i) {
     const auto shard = look_up(inputs.trace_shard, spec.data.traces[i]);
     if (!shard) {
-      return Error{ErrorCode::invalid_argument,
-                   "trace set \"" + spec.data.traces[i] +
-                       "\" does not exist; GET /traces lists the sets, POST /traces?name= makes one",
-                   "data.traces[" + std::to_string(i) + "]"};
+      return Error{
+          ErrorCode::invalid_argument,
+          "trace set \"" + spec.data.traces[i] +
+              "\" does not exist; GET /traces lists the sets, POST /traces?name= makes one",
+          "data.traces[" + std::to_string(i) + "]"};
     }
     file.trace_shards.push_back(shard->string());
   }

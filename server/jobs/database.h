@@ -19,7 +19,8 @@ namespace tristill::jobs {
 // resource_exhausted when the disk is full, corrupt when the file is damaged, else unavailable.
 class DatabaseError : public std::runtime_error {
  public:
-  explicit DatabaseError(Error error) : std::runtime_error(error.message), error_(std::move(error)) {}
+  explicit DatabaseError(Error error)
+      : std::runtime_error(error.message), error_(std::move(error)) {}
   const Error& error() const { return error_; }
 
  private:

@@ -98,7 +98,8 @@ Json hyperparameters(const Json& spec) {
   const Json tokens = field(spec, "batch_tokens");
   const Json length = field(spec, "sequence_length");
   if (tokens.is_number_unsigned() && length.is_number_unsigned() && length > 0) {
-    parameters["batch_size"] = std::max<uint64_t>(1, tokens.get<uint64_t>() / length.get<uint64_t>());
+    parameters["batch_size"] =
+        std::max<uint64_t>(1, tokens.get<uint64_t>() / length.get<uint64_t>());
   }
   return parameters;
 }

@@ -234,7 +234,8 @@ Result<Job> JobRoutes::cancel_job(const std::string& id) {
       return Error{ErrorCode::conflict,
                    "job " + id + " has already " +
                        (job->state == JobState::cancelled ? "been " : "") +
-                       std::string(to_string(job->state)) + "; only a job that has not ended can be "
+                       std::string(to_string(job->state)) +
+                       "; only a job that has not ended can be "
                        "cancelled",
                    ""};
     }
@@ -269,9 +270,9 @@ Result<Job> JobRoutes::resume_job(const Job& job) {
                  ""};
   }
   if (!has_checkpoint(parts_.supervisor.directory(job.id))) {
-    return Error{ErrorCode::conflict,
-                 "job " + job.id + " has no checkpoint to go on from; create it again with POST /jobs",
-                 ""};
+    return Error{
+        ErrorCode::conflict,
+        "job " + job.id + " has no checkpoint to go on from; create it again with POST /jobs", ""};
   }
   return parts_.store.change(job.id, {.to = *next,
                                       .message = "Job queued again",

@@ -103,8 +103,9 @@ Response TraceService::Parts::remove(const Request& request) {
   const std::string name = value_of(request.path_params, "name");
   if (options.in_use && sets.shard_path(name) && options.in_use(name)) {
     return refusal({ErrorCode::conflict,
-                    "trace set \"" + name + "\" is named by a job that has not ended; wait for it or "
-                    "cancel it first",
+                    "trace set \"" + name +
+                        "\" is named by a job that has not ended; wait for it or "
+                        "cancel it first",
                     "name"});
   }
   const auto removed = sets.remove(name);

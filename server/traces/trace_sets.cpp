@@ -21,7 +21,8 @@ constexpr const char* kShardFile = "00000.shard";
 
 Error no_such_set(const std::string& name) {
   return {ErrorCode::not_found,
-          "no trace set is called \"" + name.substr(0, 64) + "\"; GET /traces lists the sets", "name"};
+          "no trace set is called \"" + name.substr(0, 64) + "\"; GET /traces lists the sets",
+          "name"};
 }
 
 Error storage_error(const std::string& what, const std::error_code& reason) {
@@ -98,6 +99,20 @@ Result<TraceSet> TraceSets::scan(const std::string& name, Entry& entry) const {
   return set;
 }
 
+// Made beside and renamed, so that a set which has a name is whole whatever happens.
+Result<void> TraceSets::create(const std::string& name,
+                               std::span<const trace::Record> records) const {
+  const fs::path fresh = root_ / (".new-" + name);
+  std::error_code error;
+  fs::remove_all(fresh, error);
+  fs::create_directory(fresh, error);
+  if (error) return storage_error("cannot create " + fresh.string(), error);
+  auto done = trace::append_records(fresh / kShardFile, records);
+  if (done) done = rename_durably(fresh, root_ / name);
+  if (!done) fs::remove_all(fresh, error);
+  return done;
+}
+
 Result<TraceSet> TraceSets::append(const std::string& name,
                                    std::span<const trace::Record> records) {
   CHECK(!records.empty());
@@ -107,20 +122,18 @@ Result<TraceSet> TraceSets::append(const std::string& name,
   TraceSet set;
   set.name = name;
   set.tokenizer = records.front().tokenizer;
-  if (shard_path(name)) {
+  const bool exists = shard_path(name).has_value();
+  if (exists) {
     auto known = scan(name, *set_entry);
     if (!known) return known.error();
     set = *known;
     if (set.records == 0) set.tokenizer = records.front().tokenizer;
   }
   if (auto same = check_one_tokenizer(name, set.tokenizer, records); !same) return same.error();
-  std::error_code error;
-  fs::create_directories(root_ / name, error);
-  if (error) return storage_error("cannot create " + (root_ / name).string(), error);
   // Known again only when the append is: a failed one may have cut a torn tail off.
   set_entry->known.reset();
-  if (auto done = trace::append_records(shard(name), records); !done) return done.error();
-  if (auto done = sync_folder(root_); !done) return done.error();
+  auto done = exists ? trace::append_records(shard(name), records) : create(name, records);
+  if (!done) return done.error();
   count(set, records);
   set.bytes = size_of(shard(name));
   set.created_at = birth_of(root_ / name);

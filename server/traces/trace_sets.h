@@ -51,6 +51,7 @@ class TraceSets {
   };
   std::shared_ptr<Entry> entry(const std::string& name);
   std::filesystem::path shard(const std::string& name) const;
+  Result<void> create(const std::string& name, std::span<const trace::Record> records) const;
   // Reads the shard unless it is known already. The entry's mutex is held.
   Result<TraceSet> scan(const std::string& name, Entry& entry) const;
 

@@ -15,7 +15,8 @@ class EventTailTest : public ::testing::Test {
     auto opened = Store::open(folder_.path() / "tristill.db");
     ASSERT_TRUE(opened) << opened.error().message;
     store_ = std::move(*opened);
-    auto job = store_->add({.name = "a", .spec = "{}", .idempotency_key = {}, .body_digest = "d"}, 9);
+    auto job =
+        store_->add({.name = "a", .spec = "{}", .idempotency_key = {}, .body_digest = "d"}, 9);
     ASSERT_TRUE(job);
     id_ = job->id;
   }

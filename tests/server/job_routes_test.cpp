@@ -145,6 +145,20 @@ TEST_F(JobRoutesTest, AFullQueueAnswers429) {
   EXPECT_TRUE(answer.response.headers.contains("Retry-After"));
 }
 
+TEST_F(JobRoutesTest, AFullDiskAnswers507AndTheDaemonGoesOn) {
+  script("artifact result=succeeded");
+  start();
+  {
+    const tests::FullDisk full;
+    const auto answer = call("POST", "/jobs", body("a").dump());
+    EXPECT_EQ(answer.status, 507) << answer.response.body;
+    EXPECT_EQ(error_of(answer)["code"], "storage_full");
+    EXPECT_EQ(call("GET", "/jobs").body["data"].size(), 0u);
+  }
+  const std::string id = create("a");
+  EXPECT_TRUE(reaches(id, "succeeded"));
+}
+
 TEST_F(JobRoutesTest, ListsNewestFirstInPages) {
   script("await=go");
   start();

@@ -108,6 +108,22 @@ TEST_F(Traces, NamesThatLeaveTheDataRootAreRefused) {
   EXPECT_EQ(upload(std::string(64, 'a'), line()).status, 200);
 }
 
+TEST_F(Traces, AFullDiskAnswers507AndKeepsWhatWasThere) {
+  ASSERT_EQ(upload("mine", line()).status, 200);
+  const auto before = call("GET", "/traces/mine").body;
+  {
+    const tests::FullDisk full;
+    for (const char* name : {"mine", "new"}) {
+      const auto answer = upload(name, line());
+      EXPECT_EQ(answer.status, 507) << answer.response.body;
+    }
+  }
+  reopen();
+  EXPECT_EQ(call("GET", "/traces/mine").body, before);
+  EXPECT_EQ(call("GET", "/traces").body["data"].size(), 1u);
+  EXPECT_EQ(upload("new", line()).status, 200);
+}
+
 TEST_F(Traces, ListsByName) {
   ASSERT_EQ(upload("b", line()).status, 200);
   ASSERT_EQ(upload("a", line('c')).status, 200);

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <chrono>
@@ -52,7 +54,24 @@ inline bool until(const std::function<bool()>& condition) {
   return false;
 }
 
-// Keeps what a stream writes; the client leaves once leave_when says so.
+// While it lives, no file of this process can grow beyond some bytes: a full disk.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes = 64) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    CHECK(::getrlimit(RLIMIT_FSIZE, &before_) == 0);
+    const rlimit small{bytes, before_.rlim_max};
+    CHECK(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+  ~FullDisk() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+// Keeps what a stream writes; the client is there until leave().
 class RecordingStream : public http::StreamWriter {
  public:
   bool write(std::string_view bytes) override {

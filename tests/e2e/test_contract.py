@@ -33,7 +33,7 @@ def test_every_documented_operation_is_there(daemon, template, method):
 
 
 @pytest.mark.parametrize("path", [
-    "/", "/v1", "/v1/chat", "/nothing", "/jobs/x/y/z", "/v1/completions/x", "/metrics/x",
+    "/v1", "/v1/chat", "/nothing", "/jobs/x/y/z", "/v1/completions/x", "/metrics/x",
     "//v1/models", "/_stainless_unknown_path"])
 def test_undocumented_routes_are_404(daemon, path):
     answer = daemon.call("GET", path, documented=False)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 
 namespace tristill {
 
@@ -25,6 +26,20 @@ float sum_in_order(size_t n, Term term) {
   float lanes[kSumLanes] = {};
   for (size_t i = 0; i < n; ++i) lanes[i % kSumLanes] += term(i);
   return sum_lanes(lanes);
+}
+
+// The greatest of x, NaN ignored; -infinity when there is none. No rounding: any order will do.
+inline float max_of(const float* x, size_t n) {
+  constexpr size_t kChains = 8;
+  float most[kChains];
+  for (float& m : most) m = -std::numeric_limits<float>::infinity();
+  size_t i = 0;
+  for (; i + kChains <= n; i += kChains) {
+    for (size_t j = 0; j < kChains; ++j) most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
+  }
+  for (; i < n; ++i) most[0] = x[i] > most[0] ? x[i] : most[0];
+  for (size_t j = 1; j < kChains; ++j) most[0] = most[j] > most[0] ? most[j] : most[0];
+  return most[0];
 }
 
 }  // namespace tristill

@@ -12,25 +12,15 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/logprobs.h"
+#include "model/sampler.h"
 #include "model/tokenizer/tokenizer.h"
 #include "model/weights.h"
 
 namespace tristill::engine {
 
-// All filters apply in this order: logit_bias, repetition, presence, frequency penalties,
-// temperature, top_k, min_p, top_p. temperature 0 is greedy: argmax, lowest id on ties.
-struct SamplingParams {
-  float temperature = 1.0F;         // [0, 2]
-  float top_p = 1.0F;               // (0, 1]
-  float min_p = 0.0F;               // [0, 1]
-  uint32_t top_k = 0;               // 0 is off
-  float repetition_penalty = 1.0F;  // > 0, over prompt and output (Keskar et al. 2019)
-  float presence_penalty = 0.0F;    // [-2, 2], over the output
-  float frequency_penalty = 0.0F;   // [-2, 2], over the output
-  std::vector<std::pair<TokenId, float>> logit_bias;
-  uint64_t seed = 0;    // the draw at output position p is f(seed, stream, p)
-  uint64_t stream = 0;  // the choice's index: n choices of one seed differ
-};
+using tristill::SamplingParams;
+using tristill::TokenLogprob;
 
 struct GenerationRequest {
   std::vector<TokenId> prompt;  // at least one token
@@ -40,11 +30,6 @@ struct GenerationRequest {
   bool ignore_eos = false;
   std::optional<uint32_t> logprobs;  // top-N beside each sampled token; 0 is the token alone
   bool prompt_logprobs = false;      // also for prompt tokens (with the same N)
-};
-
-struct TokenLogprob {
-  TokenId token;
-  float logprob;  // natural log of softmax(raw logits), before any filter
 };
 
 enum class FinishReason { none, stop, length, error };
@@ -64,7 +49,7 @@ struct TokenEvent {
 struct EngineOptions {
   uint32_t n_threads = 0;      // 0: one a core, from affinity and cgroups
   uint32_t max_sequences = 16;
-  uint32_t max_queue = 256;
+  uint32_t max_queue = 256;    // waiting beyond the max_sequences that run
   uint32_t max_context = 0;    // 0: the model's
   uint32_t kv_cache_tokens = 0;  // total over all sequences; 0: max_sequences * max_context, at
                                  // most 1 GiB of cache

@@ -1,0 +1,37 @@
+// Log-probabilities of one row of raw logits. Plain functions of the logits: any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/tokenizer/tokenizer.h"
+
+namespace tristill {
+
+struct TokenLogprob {
+  TokenId token;
+  float logprob;  // natural log of softmax(raw logits), before any filter
+};
+
+// log softmax of a row; a token's value is the same float wherever it is asked for.
+class LogSoftmax {
+ public:
+  // scratch is overwritten and no longer needed after construction; logits are borrowed.
+  // Throws std::runtime_error when the logits are not finite.
+  LogSoftmax(std::span<const float> logits, std::vector<float>& scratch);
+
+  float at(TokenId token) const;
+  // The n most likely tokens, best first, ties by lower id.
+  std::vector<TokenLogprob> top(uint32_t n) const;
+
+ private:
+  std::span<const float> logits_;
+  float max_;
+  float log_sum_;
+};
+
+// The most likely token, the lowest id on ties. Throws std::runtime_error when none is finite.
+TokenId most_likely(std::span<const float> logits);
+
+}  // namespace tristill

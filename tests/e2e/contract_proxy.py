@@ -4,6 +4,7 @@ The SDKs talk to it as if it were the daemon; violations are collected, because 
 the proxy's thread would only look like a broken connection to the SDK.
 """
 
+import gzip
 import http.client
 import http.server
 import json
@@ -61,6 +62,8 @@ class ContractProxy:
     def judge(self, contract, method, path, body, response, whole):
         self.calls.append((method, path, response.status))
         try:
+            if response.getheader("content-encoding") == "gzip":
+                whole = gzip.decompress(whole)
             if body and response.status == 200:
                 contract.check_request(method, path, json.loads(body))
             contract.check_response(method, path, response.status,

@@ -7,8 +7,8 @@ import pytest
 
 from programs import BIN, CONTRACT, Daemon
 
-pytestmark = pytest.mark.skipif(not (BIN / "tristill-worker").exists(),
-                                reason="tristill-worker is not built")
+needs_worker = pytest.mark.skipif(not (BIN / "tristill-worker").exists(),
+                                  reason="tristill-worker is not built")
 
 
 def is_checkpoint(event):
@@ -25,6 +25,7 @@ def events_after(events, event_id):
     return [events[i] for i in ids[ids.index(event_id) + 1:]]
 
 
+@needs_worker
 def test_the_tiny_job_ends_as_a_served_model(own_daemon, tiny_job, model):
     body = tiny_job | {"name": "from-tiny", "budget": {"max_seconds": 6}}
     assert "from-tiny" not in own_daemon.models()
@@ -67,6 +68,7 @@ def finish(daemon, job_id):
     return job
 
 
+@needs_worker
 def test_a_killed_worker_is_resumed_from_its_checkpoint(own_daemon, small_job):
     job_id = own_daemon.post("/jobs", small_job(own_daemon, "survivor", 150))["id"]
     seen = own_daemon.wait_event(job_id, is_checkpoint)
@@ -83,6 +85,7 @@ def test_a_killed_worker_is_resumed_from_its_checkpoint(own_daemon, small_job):
     assert "survivor" in own_daemon.models()
 
 
+@needs_worker
 def test_a_killed_daemon_loses_nothing(own_daemon, small_job, model, trace_lines):
     stored = own_daemon.call("POST", "/traces?name=kept", raw=trace_lines(5),
                              headers={"Content-Type": "application/x-ndjson"}).json()
@@ -104,6 +107,7 @@ def test_a_killed_daemon_loses_nothing(own_daemon, small_job, model, trace_lines
     assert {"orphan", "waiting", model.stem} <= set(own_daemon.models())
 
 
+@needs_worker
 def test_daemon_and_worker_killed_together(own_daemon, small_job):
     job_id = own_daemon.post("/jobs", small_job(own_daemon, "phoenix", 100))["id"]
     own_daemon.wait_event(job_id, is_checkpoint)
@@ -115,6 +119,7 @@ def test_daemon_and_worker_killed_together(own_daemon, small_job):
     assert "phoenix" in own_daemon.models()
 
 
+@needs_worker
 def test_cancel_keeps_a_checkpoint_and_resume_goes_on(own_daemon, small_job):
     job_id = own_daemon.post("/jobs", small_job(own_daemon, "later", 200))["id"]
     own_daemon.wait_event(job_id, lambda e: e["type"] == "metrics")
@@ -132,6 +137,7 @@ def test_cancel_keeps_a_checkpoint_and_resume_goes_on(own_daemon, small_job):
     assert min(after) > 1, "it began again from the start"
 
 
+@needs_worker
 def test_a_queued_job_is_cancelled_at_once(own_daemon, small_job):
     first = own_daemon.post("/jobs", small_job(own_daemon, "first", 300))["id"]
     second = own_daemon.post("/jobs", small_job(own_daemon, "second", 300))["id"]
@@ -141,6 +147,7 @@ def test_a_queued_job_is_cancelled_at_once(own_daemon, small_job):
     assert own_daemon.wait_job(first)["status"] == "cancelled"
 
 
+@needs_worker
 def test_the_same_key_and_body_make_one_job(own_daemon, small_job):
     body = small_job(own_daemon, "once", 3)
     key = {"Idempotency-Key": "try-1"}
@@ -154,6 +161,7 @@ def test_the_same_key_and_body_make_one_job(own_daemon, small_job):
     assert own_daemon.wait_job(first.json()["id"])["status"] == "succeeded"
 
 
+@needs_worker
 def test_a_name_is_for_one_unfinished_job(own_daemon, small_job):
     body = small_job(own_daemon, "taken", 300)
     first = own_daemon.post("/jobs", body)
@@ -164,6 +172,7 @@ def test_a_name_is_for_one_unfinished_job(own_daemon, small_job):
     assert own_daemon.wait_job(first["id"])["status"] == "cancelled"
 
 
+@needs_worker
 def test_events_can_be_read_on_from_any(own_daemon, small_job):
     job_id = own_daemon.post("/jobs", small_job(own_daemon, "story", 5))["id"]
     own_daemon.wait_job(job_id)

@@ -117,13 +117,13 @@ def test_sigterm_lets_a_running_completion_finish(own_daemon):
         own_daemon.process.terminate()
         answer = running.result(60)
     assert answer["usage"]["completion_tokens"] == 200
-    assert own_daemon.stop() == 0
+    assert own_daemon.process.wait(60) == 0  # not stop(): a second SIGTERM ends it at once
 
 
 # Bad starts
 
 
-@pytest.mark.parametrize("size", [0, 3, 24, 1000, -1])
+@pytest.mark.parametrize("size", [0, 3, 24, 1000, -64])
 def test_a_truncated_model_is_refused(model, tmp_path, size):
     bytes_ = model.read_bytes()
     broken = tmp_path / "broken.gguf"

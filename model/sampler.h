@@ -22,7 +22,7 @@ struct SamplingParams {
   float repetition_penalty = 1.0F;  // > 0, over prompt and output (Keskar et al. 2019)
   float presence_penalty = 0.0F;    // [-2, 2], over the output
   float frequency_penalty = 0.0F;   // [-2, 2], over the output
-  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::vector<std::pair<TokenId, float>> logit_bias = {};
   uint64_t seed = 0;    // the draw at output position p is f(seed, stream, p)
   uint64_t stream = 0;  // the choice's index: n choices of one seed differ
 };

@@ -1,0 +1,62 @@
+// The team runs work once a thread, splits fully, and passes exceptions on.
+#include "model/threads.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <stdexcept>
+#include <vector>
+
+namespace tristill {
+namespace {
+
+TEST(ThreadTeam, EveryThreadRunsEveryPieceOnce) {
+  for (const uint32_t n : {1, 2, 3, 5}) {
+    ThreadTeam team(n);
+    std::vector<std::atomic<int>> runs(n);
+    for (int i = 0; i < 1000; ++i) team.run([&](uint32_t thread) { ++runs[thread]; });
+    for (const auto& count : runs) EXPECT_EQ(count.load(), 1000);
+  }
+}
+
+TEST(ThreadTeam, ForEachVisitsEveryIndexOnce) {
+  ThreadTeam team(3);
+  for (const size_t n : {0, 1, 2, 7, 100}) {
+    std::vector<std::atomic<int>> visits(n);
+    team.for_each(n, 2, [&](size_t i, uint32_t) { ++visits[i]; });
+    for (const auto& count : visits) EXPECT_EQ(count.load(), 1);
+  }
+}
+
+TEST(ThreadTeam, AnExceptionReachesTheCallerAndTheTeamLives) {
+  ThreadTeam team(2);
+  for (const uint32_t thrower : {0U, 1U}) {
+    EXPECT_THROW(team.run([&](uint32_t thread) {
+      if (thread == thrower) throw std::runtime_error("expected");
+    }),
+                 std::runtime_error);
+    std::atomic<int> runs{0};
+    team.run([&](uint32_t) { ++runs; });
+    EXPECT_EQ(runs.load(), 2);
+  }
+}
+
+TEST(ShareOf, SharesCoverEverythingInOrderAtMultiplesOfTheGrain) {
+  for (const size_t n : {0, 1, 31, 32, 33, 1000}) {
+    for (const uint32_t n_threads : {1, 2, 3, 8}) {
+      size_t reached = 0;
+      for (uint32_t t = 0; t < n_threads; ++t) {
+        const Share share = share_of(n, 32, t, n_threads);
+        EXPECT_EQ(share.begin, reached);
+        EXPECT_TRUE(share.end == n || share.end % 32 == 0);
+        reached = share.end;
+      }
+      EXPECT_EQ(reached, n);
+    }
+  }
+}
+
+TEST(UsableCores, IsAtLeastOne) { EXPECT_GE(usable_cores(), 1U); }
+
+}  // namespace
+}  // namespace tristill

@@ -1,26 +1,57 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that build, serve and test need. Does nothing when all are there.
+# Installs the Debian packages of the named purposes; does nothing, quickly, when all are there.
+#   tools/install_packages.sh serve [train] [test] [lint] [tidy] [fuzz]
+# All come from Debian 12's own archive. On another system it says what is needed and goes on.
 set -euo pipefail
 
-packages=(
-  build-essential cmake ninja-build ccache pkg-config git
-  libtorch-dev libopenblas0-pthread libsentencepiece-dev
-  libcpp-httplib-dev nlohmann-json3-dev libsqlite3-dev libfmt-dev libspdlog-dev libcli11-dev
-  prometheus-cpp-dev libcurl4-openssl-dev libssl-dev
-  libgtest-dev python3
-)
+compile=(build-essential cmake ninja-build ccache pkg-config)
+serve=("${compile[@]}" libsentencepiece-dev libcpp-httplib-dev nlohmann-json3-dev libsqlite3-dev
+       libfmt-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libcurl4-openssl-dev libssl-dev
+       curl ca-certificates)
+train=(libtorch-dev libopenblas0-pthread python3)
+test=(libgtest-dev git python3 python3-venv python3-pytest python3-yaml python3-jsonschema
+      python3-numpy)
+lint=(python3 git binutils clang-format-19)
+tidy=(clang-tidy-19)
+fuzz=(clang-19 libclang-rt-19-dev)
 
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+wanted=()
+for purpose in "$@"; do
+  case "$purpose" in
+    serve | train | test | lint | tidy | fuzz)
+      declare -n packages="$purpose"
+      wanted+=("${packages[@]}")
+      unset -n packages
+      ;;
+    *)
+      echo "unknown purpose $purpose; accepted are serve, train, test, lint, tidy, fuzz" >&2
+      exit 64
+      ;;
+  esac
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
+[ ${#wanted[@]} -gt 0 ] || exit 0
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+  echo "This is no Debian: the packages ${wanted[*]} must be there under their names here." >&2
+  exit 0
+fi
+
+installed=" $(dpkg-query -W -f='${Package}=${db:Status-Status} ' "${wanted[@]}" 2>/dev/null) "
+missing=()
+for package in "${wanted[@]}"; do
+  [[ $installed == *" $package=installed "* ]] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "Run as root or install sudo: missing ${missing[*]}" >&2; exit 1; }
+  if ! command -v sudo >/dev/null; then
+    echo "Packages are missing: run as root, install sudo, or install ${missing[*]}" >&2
+    exit 77
+  fi
   as_root=(sudo)
 fi
-echo "Installing: ${missing[*]}"
+echo "Installing ${missing[*]}"
 "${as_root[@]}" apt-get update -q
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+  apt-get install -y -q --no-install-recommends "${missing[@]}"

@@ -45,10 +45,13 @@ class TrainRun {
         optimizer_(spec_.optimizer, student_.parameters(), compute()),
         batches_(std::move(data.sources), tokenizer_, packing()) {}
 
+  // Goes on where the newest whole checkpoint stands, or takes the first weights of another job.
   Result<void> resume();
   Result<Outcome> run();
 
  private:
+  Result<void> load_weights(const Checkpoint& checkpoint);
+  Result<void> start_from_other_job();
   at::ScalarType compute() const {
     return spec_.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
   }
@@ -120,33 +123,54 @@ double TrainRun::eta_seconds() const {
   return used > 0 ? elapsed * (1.0 - used) / used : 0;
 }
 
-Result<void> TrainRun::resume() {
-  std::string skipped;
-  auto checkpoint = load_newest_checkpoint(directory_.checkpoints(), skipped);
-  if (!skipped.empty()) events_.warn("damaged checkpoints passed over: " + skipped);
-  if (!checkpoint) return {};
+Result<void> TrainRun::load_weights(const Checkpoint& checkpoint) {
   const torch::NoGradGuard no_grad;
   for (const NamedParameter& parameter : student_.parameters()) {
-    const auto found = checkpoint->tensors.find("weights." + parameter.name);
-    if (found == checkpoint->tensors.end() || found->second.sizes() != parameter.tensor.sizes()) {
-      return Error{ErrorCode::corrupt, "checkpoint lacks " + parameter.name, "checkpoint"};
+    const auto found = checkpoint.tensors.find("weights." + parameter.name);
+    if (found == checkpoint.tensors.end() || found->second.sizes() != parameter.tensor.sizes()) {
+      return Error{ErrorCode::corrupt,
+                   "checkpoint lacks " + parameter.name + " in the shape of this model", "checkpoint"};
     }
     torch::Tensor(parameter.tensor).copy_(found->second);
   }
   student_.refresh();
+  return {};
+}
+
+Result<void> TrainRun::start_from_other_job() {
+  if (file_.init_checkpoints.empty()) return {};
+  std::string skipped;
+  const auto checkpoint = load_newest_checkpoint(file_.init_checkpoints, skipped);
+  if (!checkpoint) {
+    return Error{ErrorCode::not_found, "job " + spec_.init_from + " has no whole checkpoint", "init_from"};
+  }
+  auto loaded = load_weights(*checkpoint);
+  if (!loaded) return Error{ErrorCode::invalid_argument, loaded.error().message, "init_from"};
+  events_.info("first weights taken from step " + std::to_string(checkpoint->step) + " of " +
+               spec_.init_from);
+  return {};
+}
+
+Result<void> TrainRun::resume() {
+  std::string skipped;
+  const auto checkpoint = load_newest_checkpoint(directory_.checkpoints(), skipped);
+  if (!skipped.empty()) events_.warn("damaged checkpoints passed over: " + skipped);
+  if (!checkpoint) return start_from_other_job();
+  if (auto loaded = load_weights(*checkpoint); !loaded) return loaded;
   if (auto loaded = optimizer_.load_state(checkpoint->tensors); !loaded) return loaded;
-  const auto places = checkpoint->tensors["data.cursor"];
-  const auto numbers = checkpoint->tensors["run.numbers"];
-  if (!places.defined() || !numbers.defined() || numbers.numel() != 2) {
+  const auto places = checkpoint->tensors.find("data.cursor");
+  const auto numbers = checkpoint->tensors.find("run.numbers");
+  if (places == checkpoint->tensors.end() || numbers == checkpoint->tensors.end() ||
+      numbers->second.numel() != 2) {
     return Error{ErrorCode::corrupt, "checkpoint lacks the run's position", "checkpoint"};
   }
-  const auto* place = places.data_ptr<int64_t>();
-  auto cursor = Cursor::from_numbers({place, place + places.numel()}, batches_.sources());
+  const auto* place = places->second.data_ptr<int64_t>();
+  auto cursor = Cursor::from_numbers({place, place + places->second.numel()}, batches_.sources());
   if (!cursor) return cursor.error();
   batches_.seek(*cursor);
   step_ = checkpoint->step;
-  tokens_ = tokens_at_report_ = numbers[0].item<double>();
-  elapsed_before_ = numbers[1].item<double>();
+  tokens_ = tokens_at_report_ = numbers->second[0].item<double>();
+  elapsed_before_ = numbers->second[1].item<double>();
   events_.info("resumed from the checkpoint of step " + std::to_string(step_));
   return {};
 }

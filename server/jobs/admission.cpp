@@ -4,6 +4,7 @@
 
 #include "base/name.h"
 #include "server/jobs/corpora.h"
+#include "train/job/directory.h"
 
 namespace tristill::jobs {
 namespace {
@@ -68,6 +69,16 @@ Result<job::JobFile> resolve_inputs(const std::string& id, job::TrainSpec spec,
                    "tokenizer.from_model"};
     }
     file.tokenizer_model = model->string();
+  }
+  if (!spec.init_from.empty()) {
+    const job::JobDirectory other{inputs.data_dir / "jobs" / spec.init_from};
+    std::error_code none;
+    if (!std::filesystem::is_directory(other.checkpoints(), none)) {
+      return Error{ErrorCode::invalid_argument,
+                   "job \"" + spec.init_from + "\" has no checkpoint here; GET /jobs lists the jobs",
+                   "init_from"};
+    }
+    file.init_checkpoints = other.checkpoints().string();
   }
   file.train = std::move(spec);
   return file;

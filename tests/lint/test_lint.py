@@ -76,7 +76,7 @@ class Libraries(Seeded):
                 ("base/b.cpp", "spdlog/spdlog.h"), ("model/a.cpp", "nlohmann/json.hpp"),
                 ("train/a.cpp", "nlohmann/json_fwd.hpp"), ("model/a.cpp", "immintrin.h"),
                 ("server/openai/a.cpp", "httplib.h"), ("server/app.cpp", "sqlite3.h"),
-                ("server/app.cpp", "curl/curl.h"), ("server/main.cpp", "CLI/CLI.hpp"),
+                ("server/app.cpp", "curl/curl.h"), ("server/settings.cpp", "CLI/CLI.hpp"),
                 ("server/http/a.cpp", "prometheus/counter.h"), ("client/a.cpp", "openssl/evp.h"),
                 ("train/a.cpp", "sentencepiece_processor.h"), ("tests/a.cpp", "regex"),
                 ("model/a.cpp", "iostream")]:
@@ -167,6 +167,7 @@ class Code(Seeded):
         self.only("catch-sites", "model/sampler.cpp", caught, line=2)
         self.clean("server/main.cpp", caught)
         self.clean("tests/model/a_test.cpp", caught)
+        self.only("catch-sites", "server/main.cpp", "int main() {}\n")
         self.clean("model/sampler.cpp", "// catch (...) here\nint catcher(int);\n")
 
     def test_a_header_without_a_purpose_or_a_guard_is_found(self):

@@ -132,7 +132,7 @@ def run_gtest(program, wanted, reports):
                               "--gtest_color=no"], PROGRAM_SECONDS)
         outcome, began = gtest_outcome(status, output, report, PROGRAM_SECONDS)
         total.add(outcome)
-        if status in (0, 1) or not began:
+        if (status in (0, 1) and report.exists()) or not began:
             return total
         rest = [name for name in gtest_names(program, wanted) if name not in began]
         if not rest:

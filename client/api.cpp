@@ -71,8 +71,8 @@ struct Api::Impl {
   std::unique_ptr<CURL, CurlFree> handle;
   std::string broken_reason;
 
-  void prepare(const StreamRequest& request, std::string_view content_type,
-               std::string_view body, HeaderList& headers, Receiver& receiver);
+  void prepare(const StreamRequest& request, std::string_view content_type, std::string_view body,
+               HeaderList& headers, Receiver& receiver);
   Json call(const std::string& method, const std::string& path, std::string_view content_type,
             std::string_view body);
   std::string unreachable(CURLcode code, const char* detail) const;
@@ -175,8 +175,8 @@ Json Api::Impl::call(const std::string& method, const std::string& path,
   if (status < 200 || status >= 300) throw failure_of(status, receiver.body);
   Json answer = Json::parse(receiver.body, nullptr, false);
   if (answer.is_discarded()) {
-    throw Failure(kExitUnavailable, options.server + path +
-                                        " does not answer JSON; is --server a tristilld?");
+    throw Failure(kExitUnavailable,
+                  options.server + path + " does not answer JSON; is --server a tristilld?");
   }
   return answer;
 }
@@ -200,8 +200,8 @@ StreamEnd Api::stream(const StreamRequest& request,
   receiver.on_event = &on_event;
   char detail[CURL_ERROR_SIZE] = "";
   CURL* curl = impl_->handle.get();
-  impl_->prepare(request, request.method == "POST" ? "application/json" : "", request.body,
-                 headers, receiver);
+  impl_->prepare(request, request.method == "POST" ? "application/json" : "", request.body, headers,
+                 receiver);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
   const CURLcode code = curl_easy_perform(curl);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);
@@ -224,8 +224,8 @@ std::string percent_encode(std::string_view text) {
   static constexpr char kHex[] = "0123456789ABCDEF";
   std::string out;
   for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                       (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || c == '~';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '~';
     if (plain) {
       out += c;
     } else {

@@ -36,11 +36,11 @@ int print_usage_error(const CLI::App& app, const CLI::ParseError& error, bool js
   while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
   const std::string name =
       at == &app ? "tristill"
-                 : (at->get_parent() == &app ? "tristill " + at->get_name()
-                                             : "tristill " + at->get_parent()->get_name() + " " +
-                                                   at->get_name());
-  const Failure failure(kExitUsage,
-                        std::string(error.what()) + "; see: " + name + " --help", "", "usage");
+                 : (at->get_parent() == &app
+                        ? "tristill " + at->get_name()
+                        : "tristill " + at->get_parent()->get_name() + " " + at->get_name());
+  const Failure failure(kExitUsage, std::string(error.what()) + "; see: " + name + " --help", "",
+                        "usage");
   print_failure(failure, json);
   return kExitUsage;
 }

@@ -116,8 +116,8 @@ ExitCode complete(Session& session, const CompleteOptions& options) {
     throw Failure(kExitUsage, "give --stream or --no-stream, not both", "stream");
   }
   // Several choices arrive interleaved, and one JSON object is easier read than many.
-  const bool stream = options.stream ||
-                      (!options.no_stream && !session.out.json() && options.n == 1);
+  const bool stream =
+      options.stream || (!options.no_stream && !session.out.json() && options.n == 1);
   if (stream && options.n > 1 && !session.out.json()) {
     throw Failure(kExitUsage, "--stream with --n over 1 needs --json: choices interleave", "n");
   }

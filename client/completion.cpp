@@ -166,8 +166,7 @@ std::vector<std::string> complete_words(const CLI::App& app, const std::vector<s
   } else if (last.starts_with('-')) {
     found = flags_of(at.command);
   } else {
-    for (const CLI::App* sub :
-         at.command->get_subcommands([](const CLI::App*) { return true; })) {
+    for (const CLI::App* sub : at.command->get_subcommands([](const CLI::App*) { return true; })) {
       found.push_back(sub->get_name());
     }
     if (found.empty()) found = arguments_of(at, options);

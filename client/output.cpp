@@ -1,5 +1,6 @@
 #include "client/output.h"
 
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -11,7 +12,6 @@
 
 #include "base/utf8.h"
 #include "client/failure.h"
-#include "fmt/format.h"
 
 namespace tristill::client {
 namespace {

@@ -2,8 +2,7 @@
 
 namespace tristill::client {
 
-bool SseParser::feed(std::string_view bytes,
-                     const std::function<bool(const SseEvent&)>& on_event) {
+bool SseParser::feed(std::string_view bytes, const std::function<bool(const SseEvent&)>& on_event) {
   for (size_t at = 0; at < bytes.size() && !stopped_;) {
     if (last_was_cr_ && bytes[at] == '\n') {  // the second half of a CR LF
       last_was_cr_ = false;

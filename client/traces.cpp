@@ -80,9 +80,9 @@ ExitCode list_traces(Session& session) {
     rows.push_back({text_of(set, "id"), number("records"), number("tokens"),
                     number("scored_tokens"), format_time(time_of(set, "created_at"))});
   }
-  session.out.text(
-      rows.empty() ? "no traces\n"
-                   : format_table({"NAME", "RECORDS", "TOKENS", "SCORED", "CREATED"}, rows));
+  session.out.text(rows.empty()
+                       ? "no traces\n"
+                       : format_table({"NAME", "RECORDS", "TOKENS", "SCORED", "CREATED"}, rows));
   return kExitOk;
 }
 
@@ -113,9 +113,9 @@ std::vector<LineBatch> cut_lines(std::string_view text, size_t max_bytes) {
     const size_t end = newline == std::string_view::npos ? text.size() : newline + 1;
     const std::string_view line = text.substr(at, end - at);
     if (batch.lines > 0 && batch.bytes.size() + line.size() > max_bytes) close();
-    batch.bytes = batch.lines == 0 ? line
-                                   : std::string_view(batch.bytes.data(),
-                                                      batch.bytes.size() + line.size());
+    batch.bytes = batch.lines == 0
+                      ? line
+                      : std::string_view(batch.bytes.data(), batch.bytes.size() + line.size());
     ++batch.lines;
     ++line_number;
     has_text = has_text || line.find_first_not_of(" \t\r\n") != std::string_view::npos;
@@ -136,9 +136,7 @@ void add_traces_commands(CLI::App& app, Plan& plan) {
   upload->callback([options, &plan] {
     plan.action = [options](Session& session) { return upload_traces(session, *options); };
   });
-  traces->add_subcommand("list", "List the sets")->callback([&plan] {
-    plan.action = list_traces;
-  });
+  traces->add_subcommand("list", "List the sets")->callback([&plan] { plan.action = list_traces; });
   auto name = std::make_shared<std::string>();
   CLI::App* remove = traces->add_subcommand("delete", "Remove a set");
   remove->add_option("name", *name, "The set")->required();

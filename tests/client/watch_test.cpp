@@ -12,10 +12,9 @@ TEST(ApplyEvent, ProgressAndMetricsFillOneLine) {
   apply_event(Json::parse(R"({"type": "progress", "data": {"phase": "train", "fraction": 0.5,
                               "eta_seconds": 12, "step": 10, "total_steps": 20}})"),
               line);
-  apply_event(
-      Json::parse(R"({"type": "metrics", "data": {"step": 11, "loss": 2.5,
+  apply_event(Json::parse(R"({"type": "metrics", "data": {"step": 11, "loss": 2.5,
                       "tokens_per_second": 900}})"),
-      line);
+              line);
   EXPECT_EQ(format_progress_words(line), "train 50.0% step 11/20 loss 2.5000 900 tok/s eta 12s");
 }
 

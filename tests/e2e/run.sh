@@ -42,5 +42,8 @@ for module in pytest yaml jsonschema; do
   exit 69
 done
 
-tests=(tests/openapi tests/client tests/e2e)
-exec $python -B -m pytest -q -p no:cacheprovider --import-mode=importlib -rs "${@:-${tests[@]}}"
+paths=(tests/openapi tests/client tests/e2e)
+for argument in "$@"; do
+  [ -e "${argument%%::*}" ] && paths=()  # the caller names what to run
+done
+exec $python -B -m pytest -q -p no:cacheprovider --import-mode=importlib -rs "$@" "${paths[@]}"

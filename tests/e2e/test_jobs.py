@@ -27,7 +27,7 @@ def events_after(events, event_id):
 
 @needs_worker
 def test_the_tiny_job_ends_as_a_served_model(own_daemon, tiny_job, model):
-    body = tiny_job | {"name": "from-tiny", "budget": {"max_seconds": 6}}
+    body = tiny_job | {"name": "from-tiny", "budget": {"max_seconds": 5}, "eval_tokens": 4096}
     assert "from-tiny" not in own_daemon.models()
     created = own_daemon.post("/jobs", body)
     assert created["status"] in ("queued", "running")
@@ -70,7 +70,7 @@ def finish(daemon, job_id):
 
 @needs_worker
 def test_a_killed_worker_is_resumed_from_its_checkpoint(own_daemon, small_job):
-    job_id = own_daemon.post("/jobs", small_job(own_daemon, "survivor", 150))["id"]
+    job_id = own_daemon.post("/jobs", small_job(own_daemon, "survivor", 60))["id"]
     seen = own_daemon.wait_event(job_id, is_checkpoint)
     checkpoint_step = seen[-1][1]["data"]["step"]
     [pid] = own_daemon.worker_pids()
@@ -81,7 +81,7 @@ def test_a_killed_worker_is_resumed_from_its_checkpoint(own_daemon, small_job):
         assert events[event_id] == event
     after = metric_steps(events_after(events, seen[-1][0]))
     assert min(after) > checkpoint_step, "it began again from the start"
-    assert max(after) == 150
+    assert max(after) == 60
     assert "survivor" in own_daemon.models()
 
 
@@ -89,7 +89,7 @@ def test_a_killed_worker_is_resumed_from_its_checkpoint(own_daemon, small_job):
 def test_a_killed_daemon_loses_nothing(own_daemon, small_job, model, trace_lines):
     stored = own_daemon.call("POST", "/traces?name=kept", raw=trace_lines(5),
                              headers={"Content-Type": "application/x-ndjson"}).json()
-    running = own_daemon.post("/jobs", small_job(own_daemon, "orphan", 150))
+    running = own_daemon.post("/jobs", small_job(own_daemon, "orphan", 60))
     waiting = own_daemon.post("/jobs", small_job(own_daemon, "waiting", 3))
     seen = own_daemon.wait_event(running["id"], is_checkpoint)
     own_daemon.kill()
@@ -103,13 +103,13 @@ def test_a_killed_daemon_loses_nothing(own_daemon, small_job, model, trace_lines
     for event_id, event in seen:
         assert events[event_id] == event
     steps = metric_steps(events.values())
-    assert set(steps) >= set(range(1, 151)), "metrics are missing"
+    assert set(steps) >= set(range(1, 61)), "metrics are missing"
     assert {"orphan", "waiting", model.stem} <= set(own_daemon.models())
 
 
 @needs_worker
 def test_daemon_and_worker_killed_together(own_daemon, small_job):
-    job_id = own_daemon.post("/jobs", small_job(own_daemon, "phoenix", 100))["id"]
+    job_id = own_daemon.post("/jobs", small_job(own_daemon, "phoenix", 50))["id"]
     own_daemon.wait_event(job_id, is_checkpoint)
     [pid] = own_daemon.worker_pids()
     own_daemon.kill()
@@ -121,7 +121,7 @@ def test_daemon_and_worker_killed_together(own_daemon, small_job):
 
 @needs_worker
 def test_cancel_keeps_a_checkpoint_and_resume_goes_on(own_daemon, small_job):
-    job_id = own_daemon.post("/jobs", small_job(own_daemon, "later", 200))["id"]
+    job_id = own_daemon.post("/jobs", small_job(own_daemon, "later", 60))["id"]
     own_daemon.wait_event(job_id, lambda e: e["type"] == "metrics")
     assert own_daemon.post(f"/jobs/{job_id}/cancel")["status"] in ("cancelling", "cancelled")
     job = own_daemon.wait_job(job_id)
@@ -204,7 +204,8 @@ def refusing(model, tmp_path_factory):
     ({"precision": "fp16"}, {400}, "precision"),
     ({"data": {"corpora": [{"name": "no-such-corpus"}]}}, {400, 404}, "data.corpora"),
     ({"data": {"corpora": [{"name": "../x"}]}}, {400}, "data.corpora"),
-    ({"data": {"traces": ["no-such-traces"]}}, {400, 404}, "data.traces"),
+    ({"data": {"corpora": [{"name": "python-stdlib"}], "traces": ["no-such-traces"]}}, {400, 404},
+     "data.traces"),
     ({"data": {"corpora": [{"name": "python-stdlib"}], "fim_rate": 2}}, {400}, "data.fim_rate"),
     ({"data": {}}, {400}, "data"),
     ({"tokenizer": {"from_model": "no-such-model"}}, {400, 404}, "tokenizer.from_model"),

@@ -113,7 +113,8 @@ def test_sigterm_ends_with_status_0(own_daemon):
 def test_sigterm_lets_a_running_completion_finish(own_daemon):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(own_daemon.complete, [5], max_tokens=200, ignore_eos=True, seed=1)
-        wait_until(lambda: metric(own_daemon, "tristill_num_requests_running") > 0 or running.done())
+        wait_until(lambda: running.done() or
+                   metric(own_daemon, "tristill_num_requests_running") > 0)
         own_daemon.process.terminate()
         answer = running.result(60)
     assert answer["usage"]["completion_tokens"] == 200

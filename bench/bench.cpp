@@ -74,7 +74,8 @@ IntegerMatrix random_matrix(RandomStream& random, WeightKind kind, size_t rows, 
   m.cols = cols;
   m.values.resize(rows * cols);
   for (auto& v : m.values) {
-    v = static_cast<int8_t>(static_cast<int>(random.below(ternary ? 3 : 255)) - (ternary ? 1 : 127));
+    v = static_cast<int8_t>(static_cast<int>(random.below(ternary ? 3 : 255)) -
+                            (ternary ? 1 : 127));
   }
   m.scale.assign(ternary ? 1 : rows,
                  1.0F / std::sqrt(static_cast<float>(cols)) / (ternary ? 1.0F : 64.0F));
@@ -168,7 +169,11 @@ Row measure(const std::shared_ptr<const Model>& model, const Options& options, u
       decode.push_back(decode_speed(engine, sequences, output));
     }
   }
-  return {threads, sequences, series_of(prefill), series_of(decode), measure_int8_ops(threads),
+  return {threads,
+          sequences,
+          series_of(prefill),
+          series_of(decode),
+          measure_int8_ops(threads),
           measure_read_bandwidth(threads)};
 }
 
@@ -196,15 +201,16 @@ void print_text(const Model& model, const std::vector<Row>& rows, uint64_t resid
               model.name.c_str(), static_cast<double>(count_parameters(model.config).total()) / 1e6,
               static_cast<double>(model.weight_bytes) / 1e6, static_cast<double>(resident) / 1e6,
               kernels::best().isa);
-  std::printf("threads sequences | prefill tok/s (least, most) | decode tok/s (least, most) | "
-              "int8 GOP/s  read GB/s | prefill/ops decode/bytes\n");
+  std::printf(
+      "threads sequences | prefill tok/s (least, most) | decode tok/s (least, most) | "
+      "int8 GOP/s  read GB/s | prefill/ops decode/bytes\n");
   for (const Row& r : rows) {
-    std::printf("%7u %9u | %8.0f (%7.0f, %7.0f) | %7.1f (%6.1f, %6.1f) | %10.0f %10.1f | "
-                "%9.0f%% %11.0f%%\n",
-                r.threads, r.sequences, r.prefill.median, r.prefill.least, r.prefill.most,
-                r.decode.median, r.decode.least, r.decode.most, r.int8_ops / 1e9,
-                r.read_bandwidth / 1e9, 100 * operation_share(r, model.config),
-                100 * byte_share(r, model));
+    std::printf(
+        "%7u %9u | %8.0f (%7.0f, %7.0f) | %7.1f (%6.1f, %6.1f) | %10.0f %10.1f | "
+        "%9.0f%% %11.0f%%\n",
+        r.threads, r.sequences, r.prefill.median, r.prefill.least, r.prefill.most, r.decode.median,
+        r.decode.least, r.decode.most, r.int8_ops / 1e9, r.read_bandwidth / 1e9,
+        100 * operation_share(r, model.config), 100 * byte_share(r, model));
   }
 }
 
@@ -215,11 +221,12 @@ void print_series(const char* name, const Series& s) {
 
 void print_json(const Model& model, const std::vector<Row>& rows, uint64_t resident) {
   // The fingerprint is hexadecimal and the kernels' names are ours: nothing needs escaping.
-  std::printf("{\"fingerprint\": \"%s\", \"parameters\": %llu, \"weight_bytes\": %zu, "
-              "\"resident_bytes\": %llu, \"isa\": \"%s\", \"runs\": [",
-              model.fingerprint.c_str(),
-              static_cast<unsigned long long>(count_parameters(model.config).total()),
-              model.weight_bytes, static_cast<unsigned long long>(resident), kernels::best().isa);
+  std::printf(
+      "{\"fingerprint\": \"%s\", \"parameters\": %llu, \"weight_bytes\": %zu, "
+      "\"resident_bytes\": %llu, \"isa\": \"%s\", \"runs\": [",
+      model.fingerprint.c_str(),
+      static_cast<unsigned long long>(count_parameters(model.config).total()), model.weight_bytes,
+      static_cast<unsigned long long>(resident), kernels::best().isa);
   for (size_t i = 0; i < rows.size(); ++i) {
     const Row& r = rows[i];
     std::printf("%s{\"threads\": %u, \"sequences\": %u, ", i == 0 ? "" : ", ", r.threads,
@@ -270,8 +277,8 @@ int main(int argc, char** argv) {
   app.add_option("-r,--repetitions", options.repetitions, "runs a figure; the median is shown")
       ->check(CLI::Range(1, 1000));
   app.add_flag("--json", options.json, "one JSON object");
-  for (auto* option : {app.get_option("-t"), app.get_option("-s"), app.get_option("-p"),
-                       app.get_option("-n")}) {
+  for (auto* option :
+       {app.get_option("-t"), app.get_option("-s"), app.get_option("-p"), app.get_option("-n")}) {
     option->check(CLI::Range(1, 1 << 20));
   }
   try {

@@ -54,9 +54,9 @@ double measure_read_bandwidth(uint32_t n_threads) {
     team.run([&](uint32_t thread) {
       // Halves of the thread's share multiply each other: every byte is read once.
       const Share share = share_of(kFloats / 2, 16, thread, n_threads);
-      sums[thread] = kernels::best().dot(data.data() + share.begin,
-                                         data.data() + kFloats / 2 + share.begin,
-                                         share.end - share.begin);
+      sums[thread] =
+          kernels::best().dot(data.data() + share.begin, data.data() + kFloats / 2 + share.begin,
+                              share.end - share.begin);
     });
   });
   // Read, so that the loads cannot be dropped.

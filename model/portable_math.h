@@ -9,8 +9,8 @@ struct SineCosine {
   double sine, cosine;
 };
 
-double portable_exp(double x);      // |x| < 700
-double portable_log(double x);      // x > 0 and normal
+double portable_exp(double x);  // |x| < 700
+double portable_log(double x);  // x > 0 and normal
 SineCosine portable_sin_cos(double x);  // 0 <= x < 2^22
 
 }  // namespace tristill

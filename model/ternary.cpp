@@ -20,8 +20,7 @@ float ternarize(std::span<const float> weights, std::span<int8_t> ternary) {
   for (const float w : weights) sum += std::fabs(static_cast<double>(w));
   if (!std::isfinite(sum)) throw std::domain_error("ternarize: a weight is not finite");
   const float gamma =
-      weights.empty() ? 0.0F
-                      : static_cast<float>(sum / static_cast<double>(weights.size()));
+      weights.empty() ? 0.0F : static_cast<float>(sum / static_cast<double>(weights.size()));
   for (size_t i = 0; i < weights.size(); ++i) {
     // w / gamma rounds to 0 up to a half inclusive: half goes to even.
     const float ratio = gamma > 0.0F ? weights[i] / gamma : 0.0F;
@@ -35,7 +34,8 @@ void quantize_rows_int8(const float* w, size_t rows, size_t cols, int8_t* q, flo
     const float* row = w + r * cols;
     float absmax = 0.0F;
     for (size_t c = 0; c < cols; ++c) {
-      if (!std::isfinite(row[c])) throw std::domain_error("quantize_rows_int8: a weight is not finite");
+      if (!std::isfinite(row[c]))
+        throw std::domain_error("quantize_rows_int8: a weight is not finite");
       absmax = std::max(absmax, std::fabs(row[c]));
     }
     const float inverse = 127.0F / absmax;

@@ -111,8 +111,7 @@ void Transformer::embed(std::span<const Segment> batch) {
 void Transformer::attention(const LayerWeights& layer, uint32_t index) {
   const size_t n_tokens = places_.size();
   quantize_normed(h_.data(), layer.attn_norm, n_tokens, config_.d_model);
-  const LinearOutput qkv[] = {
-      {&layer.q, q_.data()}, {&layer.k, k_.data()}, {&layer.v, v_.data()}};
+  const LinearOutput qkv[] = {{&layer.q, q_.data()}, {&layer.k, k_.data()}, {&layer.v, v_.data()}};
   linear(qkv, n_tokens);
   store_keys_values(layer, index);
   // Heads outside: every thread gets the same mix of short and long contexts.
@@ -198,8 +197,8 @@ void Transformer::attend(size_t t, uint32_t head, uint32_t layer, std::vector<fl
 }
 
 void Transformer::quantize_row(const float* x, size_t row, size_t cols) {
-  kernels::best().quantize_tokens(x, 1, cols, x_.values.data() + row * cols,
-                                  x_.scale.data() + row, x_.sum.data() + row);
+  kernels::best().quantize_tokens(x, 1, cols, x_.values.data() + row * cols, x_.scale.data() + row,
+                                  x_.sum.data() + row);
 }
 
 // x_ = quantised rms_norm(x) * gain, or quantised x without a gain (no sub_norm).
@@ -239,8 +238,8 @@ void Transformer::linear(std::span<const LinearOutput> outputs, size_t n_tokens)
 }
 
 // y = float(acc) * (scale * s_token): the contract of model/ternary.h.
-void Transformer::linear_rows(const LinearOutput& output, size_t begin, size_t end,
-                              size_t n_tokens, Scratch& scratch) const {
+void Transformer::linear_rows(const LinearOutput& output, size_t begin, size_t end, size_t n_tokens,
+                              Scratch& scratch) const {
   const auto& kernel = kernels::best();
   const LinearWeights& w = *output.weights;
   const size_t n = end - begin;

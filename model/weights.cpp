@@ -75,8 +75,8 @@ void visit_arrays(const Model& model, Visit visit) {
                              &layer.attn_sub_norm, &layer.ffn_sub_norm}) {
       bytes(*norm);
     }
-    for (const auto* w : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up,
-                          &layer.down}) {
+    for (const auto* w :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
       linear(*w);
     }
   }

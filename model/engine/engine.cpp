@@ -134,8 +134,8 @@ Result<void> Engine::Impl::check(const GenerationRequest& request) const {
   if (request.prompt.size() > most) {
     return Error{ErrorCode::invalid_argument,
                  "context_length: the prompt has " + std::to_string(request.prompt.size()) +
-                     " tokens; the context of " + std::to_string(max_context) + " tokens has room for " +
-                     std::to_string(most),
+                     " tokens; the context of " + std::to_string(max_context) +
+                     " tokens has room for " + std::to_string(most),
                  "prompt"};
   }
   for (const TokenId token : request.prompt) {
@@ -188,9 +188,8 @@ void Engine::Impl::run() {
 // Waits for work; false when the engine must end.
 bool Engine::Impl::take_inbox() {
   std::unique_lock lock(mutex);
-  wake.wait(lock, [this] {
-    return stopping || !inbox.empty() || !running.empty() || !waiting.empty();
-  });
+  wake.wait(lock,
+            [this] { return stopping || !inbox.empty() || !running.empty() || !waiting.empty(); });
   for (auto& sequence : inbox) waiting.push_back(std::move(sequence));
   inbox.clear();
   stats.waiting = static_cast<uint32_t>(waiting.size());
@@ -276,10 +275,9 @@ void Engine::Impl::place(Sequence& sequence, uint32_t n_tokens) {
   const uint32_t blocks = kv_blocks_for(sequence.n_computed + n_tokens);
   CHECK(blocks <= sequence.n_reserved_blocks);
   while (sequence.blocks.size() < blocks) sequence.blocks.push_back(cache.acquire());
-  segments.push_back(
-      {.tokens = std::span(sequence.tokens).subspan(sequence.n_computed, n_tokens),
-       .position = sequence.n_computed,
-       .blocks = sequence.blocks});
+  segments.push_back({.tokens = std::span(sequence.tokens).subspan(sequence.n_computed, n_tokens),
+                      .position = sequence.n_computed,
+                      .blocks = sequence.blocks});
 }
 
 void Engine::Impl::read_logits() {

@@ -61,8 +61,7 @@ inline __m256 exp_lanes(__m256 t) {
   p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(4.1665795894e-2F));
   p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(1.6666665459e-1F));
   p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(5.0000001201e-1F));
-  p = _mm256_add_ps(_mm256_add_ps(_mm256_mul_ps(p, _mm256_mul_ps(r, r)), r),
-                    _mm256_set1_ps(1.0F));
+  p = _mm256_add_ps(_mm256_add_ps(_mm256_mul_ps(p, _mm256_mul_ps(r, r)), r), _mm256_set1_ps(1.0F));
   const __m256i bits =
       _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvttps_epi32(n), _mm256_set1_epi32(127)), 23);
   return _mm256_and_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(bits)), live);
@@ -73,8 +72,8 @@ float dot(const float* a, const float* b, size_t n) {
   size_t i = 0;
   for (; i + 16 <= n; i += 16) {
     sum.low = _mm256_add_ps(sum.low, _mm256_mul_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i)));
-    sum.high = _mm256_add_ps(
-        sum.high, _mm256_mul_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8)));
+    sum.high = _mm256_add_ps(sum.high,
+                             _mm256_mul_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8)));
   }
   if (i < n) {
     const size_t rest = n - i;
@@ -232,8 +231,8 @@ inline __m256i load32(const void* from) {
 
 // One row of ternary codes times kTokens tokens.
 template <int kTokens>
-void ternary_row(const int8_t* q, const int32_t* sum, const uint8_t* row, size_t cols,
-                 int32_t* acc, size_t ld_acc) {
+void ternary_row(const int8_t* q, const int32_t* sum, const uint8_t* row, size_t cols, int32_t* acc,
+                 size_t ld_acc) {
   const __m256i code = _mm256_set1_epi8(3);
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i s[kTokens];
@@ -269,8 +268,7 @@ void int8_row(const int8_t* q, const int8_t* row, size_t cols, int32_t* acc, siz
 #pragma GCC unroll 4
     for (size_t t = 0; t < kTokens; ++t) {
       const auto* x = reinterpret_cast<const __m128i*>(q + t * cols + c);
-      s[t] = _mm256_add_epi32(s[t],
-                              _mm256_madd_epi16(w, _mm256_cvtepi8_epi16(_mm_loadu_si128(x))));
+      s[t] = _mm256_add_epi32(s[t], _mm256_madd_epi16(w, _mm256_cvtepi8_epi16(_mm_loadu_si128(x))));
     }
   }
   for (size_t t = 0; t < kTokens; ++t) {

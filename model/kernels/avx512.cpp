@@ -67,8 +67,7 @@ inline __m512 sum_lanes16(const __m512* v) {
 inline __m128i sum_lanes4(__m512i a, __m512i b, __m512i c, __m512i d) {
   const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
   const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-  const __m512i s =
-      _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+  const __m512i s = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
   const __m256i h = _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
   return _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
 }
@@ -87,8 +86,7 @@ inline __m512 exp_lanes(__m512 t) {
   p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(4.1665795894e-2F));
   p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(1.6666665459e-1F));
   p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(5.0000001201e-1F));
-  p = _mm512_add_ps(_mm512_add_ps(_mm512_mul_ps(p, _mm512_mul_ps(r, r)), r),
-                    _mm512_set1_ps(1.0F));
+  p = _mm512_add_ps(_mm512_add_ps(_mm512_mul_ps(p, _mm512_mul_ps(r, r)), r), _mm512_set1_ps(1.0F));
   const __m512i bits =
       _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127)), 23);
   return _mm512_maskz_mul_ps(live, p, _mm512_castsi512_ps(bits));
@@ -193,8 +191,7 @@ void scale_sums(const int32_t* acc, const float* scale, size_t step, float s, fl
   const __m512 token = _mm512_set1_ps(s);
   for (size_t i = 0; i < n; i += 16) {
     const __mmask16 m = lanes16(n - i);
-    const __m512 row =
-        step == 0 ? _mm512_set1_ps(scale[0]) : _mm512_maskz_loadu_ps(m, scale + i);
+    const __m512 row = step == 0 ? _mm512_set1_ps(scale[0]) : _mm512_maskz_loadu_ps(m, scale + i);
     const __m512 value = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(m, acc + i));
     _mm512_mask_storeu_ps(y + i, m, _mm512_mul_ps(value, _mm512_mul_ps(row, token)));
   }
@@ -334,9 +331,9 @@ void pack_panel(const TernaryView& w, size_t row, size_t rows, size_t col, size_
     for (size_t c = 0; c < cols; c += 256) {
       __m512i v[16];
       for (size_t r = 0; r < 16; ++r) {
-        v[r] = half + r < rows ? _mm512_loadu_si512(w.packed + (row + half + r) * (w.cols / 4) +
-                                                    (col + c) / 4)
-                               : _mm512_setzero_si512();
+        v[r] = half + r < rows
+                   ? _mm512_loadu_si512(w.packed + (row + half + r) * (w.cols / 4) + (col + c) / 4)
+                   : _mm512_setzero_si512();
       }
       transpose16(v);
       for (size_t d = 0; d < 16; ++d) {
@@ -430,8 +427,8 @@ void run_tile(const Tile& tile) {
 
 using RunTile = void (*)(const Tile&);
 constexpr RunTile kRunTile[kTileTokens + 1] = {
-    nullptr,      run_tile<1>, run_tile<2>, run_tile<3>,  run_tile<4>,  run_tile<5>, run_tile<6>,
-    run_tile<7>,  run_tile<8>, run_tile<9>, run_tile<10>, run_tile<11>, run_tile<12>};
+    nullptr,     run_tile<1>, run_tile<2>, run_tile<3>,  run_tile<4>,  run_tile<5>, run_tile<6>,
+    run_tile<7>, run_tile<8>, run_tile<9>, run_tile<10>, run_tile<11>, run_tile<12>};
 
 constexpr int32_t offset_of(const TernaryView&) { return 1; }
 constexpr int32_t offset_of(const Int8View&) { return 128; }
@@ -496,6 +493,7 @@ void ternary_rows(const int8_t* q, const int32_t* sum, const uint8_t* const* row
     }
 #pragma GCC unroll 4
     for (size_t r = 0; r < 4; ++r) {
+      _mm_prefetch(row[r] + c / 4 + 4 * cols, _MM_HINT_T0);  // 16 rows on
       const __m512i packed = _mm512_loadu_si512(row[r] + c / 4);
       const __m512i c0 = _mm512_and_si512(packed, code);
       const __m512i c1 = _mm512_and_si512(_mm512_srli_epi16(packed, 2), code);
@@ -519,8 +517,8 @@ void ternary_rows(const int8_t* q, const int32_t* sum, const uint8_t* const* row
 }
 
 template <int kTokens>
-void int8_rows(const int8_t* q, const Int8View& w, const int8_t* const* row,
-               const int32_t* row_sum, size_t rows, int32_t* acc, size_t ld_acc) {
+void int8_rows(const int8_t* q, const Int8View& w, const int8_t* const* row, const int32_t* row_sum,
+               size_t rows, int32_t* acc, size_t ld_acc) {
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
   __m512i s[4][kTokens];
 #pragma GCC unroll 16
@@ -534,6 +532,7 @@ void int8_rows(const int8_t* q, const Int8View& w, const int8_t* const* row,
     }
 #pragma GCC unroll 4
     for (size_t r = 0; r < 4; ++r) {
+      _mm_prefetch(row[r] + c + 4 * w.cols, _MM_HINT_T0);  // the next 4 rows
       const __m512i weights = _mm512_maskz_loadu_epi8(m, row[r] + c);
 #pragma GCC unroll 4
       for (size_t t = 0; t < kTokens; ++t) s[r][t] = _mm512_dpbusd_epi32(s[r][t], x[t], weights);

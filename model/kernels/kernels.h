@@ -68,7 +68,8 @@ struct KernelTable {
   // Rotates the pairs (x[i], x[i + half]), i < half, by the angles with these cosines and sines.
   void (*rotate_half)(float* x, const float* cosine, const float* sine, size_t half);
 
-  // x[i] = exp(x[i] - max) with the polynomial of scalar.cpp, 0 below e^-87; returns the sum in the order above.
+  // x[i] = exp(x[i] - max) with the polynomial of scalar.cpp, 0 below e^-87; returns the sum in the
+  // order above.
   float (*exp_sum)(float* x, float max, size_t n);
 
   // out[i] = act(gate[i]) * up[i]

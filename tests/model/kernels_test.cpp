@@ -86,8 +86,8 @@ TEST_P(Kernels, Int8ProductsEqualScalarForEveryColumnCount) {
     const size_t tokens = 1 + random_.below(30);
     const size_t rows = 1 + random_.below(40);
     const size_t begin = random_.below(rows);
-    expect_int8_equal(isa(), bytes(tokens * cols, 127), bytes(rows * cols, 127), tokens, rows,
-                      cols, begin, begin + random_.below(rows - begin + 1));
+    expect_int8_equal(isa(), bytes(tokens * cols, 127), bytes(rows * cols, 127), tokens, rows, cols,
+                      begin, begin + random_.below(rows - begin + 1));
   }
 }
 
@@ -233,10 +233,10 @@ TEST_P(Kernels, ElementwiseFunctionsEqualScalar) {
 }
 
 TEST_P(Kernels, FloatFunctionsEqualScalarAtTheExtremes) {
-  const std::vector<float> edges = {0.0F,   -0.0F,  1e-45F, -1e-45F, 1e-38F, -1e-38F, 86.9F,
-                                    -86.9F, 87.0F,  -87.0F, 87.1F,   -87.1F, 88.1F,   -88.1F,
-                                    200.0F, -200.0F, 3e38F, -3e38F,  0.5F,   -1.0F,
-                                    -std::numeric_limits<float>::infinity()};
+  const std::vector<float> edges = {
+      0.0F,   -0.0F,   1e-45F, -1e-45F, 1e-38F, -1e-38F, 86.9F,
+      -86.9F, 87.0F,   -87.0F, 87.1F,   -87.1F, 88.1F,   -88.1F,
+      200.0F, -200.0F, 3e38F,  -3e38F,  0.5F,   -1.0F,   -std::numeric_limits<float>::infinity()};
   std::vector<float> x(edges), y(edges);
   EXPECT_TRUE(same_bits(kScalar.exp_sum(x.data(), 0.0F, x.size()),
                         isa().exp_sum(y.data(), 0.0F, y.size())));

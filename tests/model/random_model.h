@@ -44,7 +44,9 @@ class WeightSource {
 inline IntegerMatrix random_matrix(WeightSource& source, WeightKind kind, size_t rows,
                                    size_t cols) {
   const bool ternary = kind == WeightKind::ternary;
-  IntegerMatrix m{.rows = rows, .cols = cols, .values = source.integers(rows * cols, ternary ? 1 : 127),
+  IntegerMatrix m{.rows = rows,
+                  .cols = cols,
+                  .values = source.integers(rows * cols, ternary ? 1 : 127),
                   .scale = source.gains(ternary ? 1 : rows)};
   // About unit gain: values have variance 2/3 or 127^2 / 3.
   const float unit = 1.0F / std::sqrt(static_cast<float>(cols)) / (ternary ? 1.0F : 64.0F);
@@ -54,12 +56,12 @@ inline IntegerMatrix random_matrix(WeightSource& source, WeightKind kind, size_t
 
 inline ModelTensors random_tensors(const ModelConfig& config, uint64_t seed) {
   WeightSource source(seed);
-  ModelTensors tensors{.config = config,
-                       .embedding = random_matrix(source, WeightKind::int8, config.vocab_size,
-                                                  config.d_model),
-                       .head = {},
-                       .output_norm = source.gains(config.d_model),
-                       .layers = {}};
+  ModelTensors tensors{
+      .config = config,
+      .embedding = random_matrix(source, WeightKind::int8, config.vocab_size, config.d_model),
+      .head = {},
+      .output_norm = source.gains(config.d_model),
+      .layers = {}};
   if (!config.tied_embeddings) {
     tensors.head = random_matrix(source, WeightKind::int8, config.vocab_size, config.d_model);
   }
@@ -91,8 +93,8 @@ inline ModelTensors random_tensors(const ModelConfig& config, uint64_t seed) {
 }
 
 inline std::shared_ptr<const Model> random_model(const ModelConfig& config, uint64_t seed) {
-  return make_model("random", {.tensors = random_tensors(config, seed), .tokenizer = nullptr,
-                               .provenance = {}});
+  return make_model(
+      "random", {.tensors = random_tensors(config, seed), .tokenizer = nullptr, .provenance = {}});
 }
 
 // The shapes that tests use: small, but with every part switched on.

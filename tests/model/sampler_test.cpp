@@ -150,7 +150,8 @@ TEST(LogSoftmax, SumsToOneAndTopAgreesWithSingles) {
     EXPECT_TRUE(top[i - 1].logprob > top[i].logprob ||
                 (top[i - 1].logprob == top[i].logprob && top[i - 1].token < top[i].token));
   }
-  EXPECT_EQ(logits[static_cast<size_t>(top[0].token)], *std::max_element(logits.begin(), logits.end()));
+  EXPECT_EQ(logits[static_cast<size_t>(top[0].token)],
+            *std::max_element(logits.begin(), logits.end()));
   EXPECT_TRUE(log_softmax.top(0).empty());
   EXPECT_EQ(log_softmax.top(5000).size(), 777U);
 }

@@ -62,8 +62,8 @@ TEST(Ternary, ZerosGiveGammaZero) {
 }
 
 TEST(Ternary, NonFiniteWeightsAreRefused) {
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
-                          std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     const std::vector<float> weights = {1.0F, bad};
     std::vector<int8_t> out(2);
     float scale = 0.0F;

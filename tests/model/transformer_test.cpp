@@ -32,8 +32,7 @@ std::vector<KvBlockId> acquire(KvCache& cache, size_t n_tokens) {
 
 // Logits of every token of one sequence, computed `chunk` tokens a call.
 std::vector<float> logits_of(const std::shared_ptr<const Model>& model,
-                             const std::vector<TokenId>& tokens, size_t chunk,
-                             uint32_t n_threads) {
+                             const std::vector<TokenId>& tokens, size_t chunk, uint32_t n_threads) {
   KvCache cache(model->config, kBlocks);
   ThreadTeam team(n_threads);
   Transformer transformer(model, cache, team, model->config.max_context);
@@ -147,9 +146,9 @@ TEST(Transformer, ManySequencesInOneBatchEqualEachAlone) {
     const std::vector<float> together(logits.begin(), logits.end());
     for (size_t s = 0; s < n_sequences; ++s) {
       const auto alone = logits_of(model, tokens[s], 64, 1);
-      EXPECT_EQ(0, std::memcmp(together.data() + s * vocabulary,
-                               alone.data() + alone.size() - vocabulary,
-                               vocabulary * sizeof(float)))
+      EXPECT_EQ(
+          0, std::memcmp(together.data() + s * vocabulary, alone.data() + alone.size() - vocabulary,
+                         vocabulary * sizeof(float)))
           << s << " of " << n_sequences;
       for (const KvBlockId block : blocks[s]) cache.release(block);
     }

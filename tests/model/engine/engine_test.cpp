@@ -55,8 +55,7 @@ Story read(Generation generation) {
     if (event->kind == TokenEvent::Kind::finish) {
       story.end = *event;
     } else {
-      auto& events =
-          event->kind == TokenEvent::Kind::token ? story.output : story.prompt;
+      auto& events = event->kind == TokenEvent::Kind::token ? story.output : story.prompt;
       events.push_back(*event);
     }
   }
@@ -243,8 +242,7 @@ TEST(Engine, ACancelledSequenceFreesItsCacheWithinOneStep) {
     ASSERT_TRUE(doomed.next(kPatience).has_value());
   }
   const uint64_t steps = engine.stats().steps;
-  while (engine.stats().cancelled == 0 && watcher.next(kPatience)) {
-  }
+  while (engine.stats().cancelled == 0 && watcher.next(kPatience)) {}
   const EngineStats stats = engine.stats();
   EXPECT_EQ(stats.cancelled, 1U);
   EXPECT_LE(stats.running, 1U);
@@ -336,9 +334,9 @@ TEST(Engine, DestructionEndsWhatIsLeft) {
 TEST(Engine, AModelWithoutFiniteLogitsFailsItsGenerationsAndLives) {
   auto tensors = random_tensors(tiny_config(), kSeed);
   for (float& gain : tensors.output_norm) gain = std::numeric_limits<float>::infinity();
-  Engine engine(make_model("broken", {.tensors = std::move(tensors), .tokenizer = nullptr,
-                                      .provenance = {}}),
-                options());
+  Engine engine(
+      make_model("broken", {.tensors = std::move(tensors), .tokenizer = nullptr, .provenance = {}}),
+      options());
   for (int i = 0; i < 2; ++i) {
     const Story story = read(submit(engine, request_of(prompt_of(5), 5)));
     EXPECT_EQ(story.end.finish, FinishReason::error);

@@ -12,14 +12,18 @@ import json
 import pathlib
 import random
 import sys
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 
 def post(url, body, content_type="application/json"):
     request = urllib.request.Request(url, data=body, headers={"Content-Type": content_type})
-    with urllib.request.urlopen(request, timeout=600) as answer:
-        return json.load(answer)
+    try:
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as refused:
+        sys.exit(f"{url}: {refused.status} {refused.read().decode(errors='replace')}")
 
 
 def get(url):
@@ -49,6 +53,8 @@ def pieces(roots, held_out, piece_bytes, seed):
             lines = text.splitlines(keepends=True)
             piece = ""
             for line in lines:
+                if len(piece) + len(line) > 2 * piece_bytes:
+                    continue  # a table in one line: longer than any context
                 piece += line
                 if len(piece) >= piece_bytes:
                     found.append(piece)

@@ -161,11 +161,13 @@ Connection::Arrival Connection::take_body(const Head& head) {
   }
   ready_.clear();
   position_ = 0;
-  // The library sees neither Transfer-Encoding nor Expect: the body is already here.
+  // The library sees neither Transfer-Encoding nor Expect: the body is already here. Nor
+  // Accept-Encoding: it would compress event streams, which then wait in the compressor.
   ready_ = head_.substr(0, head_.find("\r\n") + 2);
   each_header(head_, [&](const std::string& name, std::string_view value) {
     const bool framing = name == "content-length" || name == "transfer-encoding" ||
-                         name == "expect" || name == "range" || name == "content-encoding";
+                         name == "expect" || name == "range" || name == "content-encoding" ||
+                         name == "accept-encoding";
     if (!framing) ready_.append(name).append(": ").append(value).append("\r\n");
   });
   if (head.chunked) return take_chunked(head.bytes);

@@ -29,13 +29,12 @@ std::string shown_bytes(std::string_view bytes) {
 }
 
 Choice::Choice(uint32_t index, engine::Generation generation, const Tokenizer& tokenizer,
-               const std::vector<TokenId>& prompt, const ChoiceOptions& options)
+               const std::string& prompt_text, const ChoiceOptions& options)
     : index_(index),
       generation_(std::move(generation)),
       tokenizer_(tokenizer),
       options_(options),
       stream_(options.stops) {
-  const std::string prompt_text = tokenizer.decode(prompt);
   if (options_.echo) text_ = utf8_replace_invalid(prompt_text);
   // Offsets count from the prompt's start; echoed tokens count themselves.
   if (!options_.echo) offset_ = utf8_length(prompt_text);

@@ -30,8 +30,9 @@ struct ChoiceOptions {
 
 class Choice {
  public:
+  // prompt_text is what echo repeats and where text offsets start.
   Choice(uint32_t index, engine::Generation generation, const Tokenizer& tokenizer,
-         const std::vector<TokenId>& prompt, const ChoiceOptions& options);
+         const std::string& prompt_text, const ChoiceOptions& options);
 
   // Takes one event if there is one within wait; text and tokens gather until take_*().
   // Returns whether anything happened.

@@ -162,9 +162,6 @@ Result<CompletionRequest> check_together(CompletionRequest request) {
   if (static_cast<uint64_t>(request.n) * request.prompts.size() > kMaxChoices) {
     return refusal("n", "n times the number of prompts is more than " + std::to_string(kMaxChoices));
   }
-  if (request.suffix && request.echo) {
-    return refusal("echo", "echo and suffix cannot be used together");
-  }
   if (request.suffix && (request.prompts.size() != 1 || request.prompts[0].size() != 1 ||
                          !request.prompts[0][0].is_text)) {
     return refusal("suffix", "suffix needs one prompt that is a string");

@@ -20,6 +20,9 @@ using std::chrono::milliseconds;
 constexpr milliseconds kGonePoll{20};  // how often a silent client is asked for
 
 http::Response refusal(const Error& error) {
+  if (error.message.find("not valid JSON") != std::string::npos) {
+    return http::error_response(400, "", error.message, "", "invalid_json");
+  }
   if (error.code == ErrorCode::not_found) {
     return http::error_response(404, "invalid_request_error", error.message, error.param,
                                 "model_not_found");
@@ -88,10 +91,14 @@ Result<void> Completion::submit() {
     std::memcpy(&seed, random.data(), sizeof seed);
   }
   const ChoiceOptions options{request_.echo, request_.logprobs.has_value(), request_.stop};
+  const bool scores_prompt = request_.echo && request_.logprobs && !request_.suffix;
   for (const Prompt& prompt : request_.prompts) {
     auto ids = tokens_of(prompt);
     if (!ids) return ids.error();
     prompt_tokens_ += ids->size();
+    // Filling a gap, the prompt is the text before it; its tokens also hold the suffix.
+    const std::string prompt_text =
+        request_.suffix ? prompt[0].text : served_->model->tokenizer->decode(*ids);
     for (uint32_t i = 0; i < request_.n; ++i) {
       engine::GenerationRequest wanted{.prompt = *ids,
                                        .sampling = request_.sampling,
@@ -99,13 +106,13 @@ Result<void> Completion::submit() {
                                        .stop_tokens = request_.stop_tokens,
                                        .ignore_eos = request_.ignore_eos,
                                        .logprobs = request_.logprobs,
-                                       .prompt_logprobs = request_.echo && request_.logprobs};
+                                       .prompt_logprobs = scores_prompt};
       wanted.sampling.seed = seed;
       wanted.sampling.stream = choices_.size();
       auto generation = served_->engine->submit(std::move(wanted));
       if (!generation) return generation.error();
       choices_.emplace_back(static_cast<uint32_t>(choices_.size()), std::move(*generation),
-                            *served_->model->tokenizer, *ids, options);
+                            *served_->model->tokenizer, prompt_text, options);
     }
   }
   return {};
@@ -173,7 +180,8 @@ json Completion::choice_json(Choice& choice) {
 
 http::Response Completion::answer(const std::function<bool()>& client_gone) {
   while (!std::all_of(choices_.begin(), choices_.end(), [](const Choice& c) { return c.finished(); })) {
-    if (!advance_all(kGonePoll) && client_gone()) {
+    advance_all(kGonePoll);
+    if (client_gone()) {
       metrics_.cancelled();
       return http::error_response(499, "", "the client left", "", "");
     }

@@ -91,7 +91,8 @@ Result<std::string> read_file(const std::filesystem::path& path, size_t max_byte
     content.append(part, static_cast<size_t>(n));
     if (content.size() > max_bytes) {
       return Error{ErrorCode::resource_exhausted,
-                   path.string() + " is larger than " + std::to_string(max_bytes) + " bytes", "path"};
+                   path.string() + " is larger than " + std::to_string(max_bytes) + " bytes",
+                   "path"};
     }
   }
 }

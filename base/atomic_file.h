@@ -26,6 +26,7 @@ Result<void> sync_folder(const std::filesystem::path& folder);
 Result<void> rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // The whole file as a string. Errors: not_found, unavailable; resource_exhausted over max_bytes.
-Result<std::string> read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);
+Result<std::string> read_file(const std::filesystem::path& path,
+                              size_t max_bytes = size_t{1} << 30);
 
 }  // namespace tristill

@@ -13,12 +13,13 @@ class Defect : public std::logic_error {
 };
 
 [[noreturn]] inline void throw_defect(const char* condition, const char* file, int line) {
-  throw Defect(std::string(file) + ":" + std::to_string(line) + ": CHECK(" + condition + ") failed");
+  throw Defect(std::string(file) + ":" + std::to_string(line) + ": CHECK(" + condition +
+               ") failed");
 }
 
 }  // namespace tristill
 
-#define CHECK(condition)                                                           \
-  do {                                                                             \
-    if (!(condition)) ::tristill::throw_defect(#condition, __FILE__, __LINE__);    \
+#define CHECK(condition)                                                        \
+  do {                                                                          \
+    if (!(condition)) ::tristill::throw_defect(#condition, __FILE__, __LINE__); \
   } while (false)

@@ -14,8 +14,8 @@ namespace tristill {
 Result<FileLock> FileLock::acquire(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) {
-    return Error{ErrorCode::unavailable, "cannot open " + path.string() + ": " + std::strerror(errno),
-                 "path"};
+    return Error{ErrorCode::unavailable,
+                 "cannot open " + path.string() + ": " + std::strerror(errno), "path"};
   }
   FileLock lock(fd);
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {

@@ -31,7 +31,8 @@ bool is_secret(std::string_view key) {
 
 // A value is quoted when it holds anything that would break key=value on one line.
 void append_value(std::string& line, std::string_view value) {
-  const bool plain = !value.empty() && value.find_first_of(" \t\r\n\"=\\") == std::string_view::npos;
+  const bool plain =
+      !value.empty() && value.find_first_of(" \t\r\n\"=\\") == std::string_view::npos;
   if (plain) {
     line += value;
     return;

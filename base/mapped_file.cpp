@@ -17,7 +17,7 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
     const auto code = errno == ENOENT ? ErrorCode::not_found : ErrorCode::unavailable;
     return Error{code, "cannot open " + path.string() + ": " + std::strerror(errno), "path"};
   }
-  struct stat info {};
+  struct stat info{};
   const bool is_file = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   const auto size = is_file ? static_cast<size_t>(info.st_size) : 0;
   void* memory = nullptr;

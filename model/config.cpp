@@ -13,8 +13,8 @@ Error bad(const char* field, const std::string& reason) {
 
 Result<void> check_range(const char* field, uint64_t value, uint64_t low, uint64_t high) {
   if (value >= low && value <= high) return {};
-  return bad(field, "is " + std::to_string(value) + "; accepted is " + std::to_string(low) + " to " +
-                        std::to_string(high));
+  return bad(field, "is " + std::to_string(value) + "; accepted is " + std::to_string(low) +
+                        " to " + std::to_string(high));
 }
 
 }  // namespace
@@ -24,17 +24,18 @@ Result<void> check_config(const ModelConfig& c) {
     const char* field;
     uint64_t value, low, high;
   };
-  for (const Range& r : {Range{"n_layers", c.n_layers, 1, 512}, Range{"d_model", c.d_model, 16, 65536},
-                         Range{"d_ff", c.d_ff, 16, 262144}, Range{"n_heads", c.n_heads, 1, 1024},
-                         Range{"n_kv_heads", c.n_kv_heads, 1, 1024},
-                         Range{"head_dim", c.head_dim, 2, 1024},
-                         Range{"vocab_size", c.vocab_size, 2, 1 << 21},
-                         Range{"max_context", c.max_context, 1, 1 << 22}}) {
+  for (const Range& r :
+       {Range{"n_layers", c.n_layers, 1, 512}, Range{"d_model", c.d_model, 16, 65536},
+        Range{"d_ff", c.d_ff, 16, 262144}, Range{"n_heads", c.n_heads, 1, 1024},
+        Range{"n_kv_heads", c.n_kv_heads, 1, 1024}, Range{"head_dim", c.head_dim, 2, 1024},
+        Range{"vocab_size", c.vocab_size, 2, 1 << 21},
+        Range{"max_context", c.max_context, 1, 1 << 22}}) {
     if (auto ok = check_range(r.field, r.value, r.low, r.high); !ok) return ok;
   }
   if (c.n_heads % c.n_kv_heads != 0) return bad("n_kv_heads", "does not divide n_heads");
   if (c.head_dim % 2 != 0) return bad("head_dim", "is odd; RoPE needs an even one");
-  if (!std::isfinite(c.rope_theta) || c.rope_theta < 1) return bad("rope_theta", "must be at least 1");
+  if (!std::isfinite(c.rope_theta) || c.rope_theta < 1)
+    return bad("rope_theta", "must be at least 1");
   if (!std::isfinite(c.norm_eps) || c.norm_eps <= 0 || c.norm_eps > 0.1F) {
     return bad("norm_eps", "must be above 0 and at most 0.1");
   }
@@ -42,9 +43,12 @@ Result<void> check_config(const ModelConfig& c) {
     return bad("logit_softcap", "must be 0 (off) or positive");
   }
   if (c.weights == WeightKind::ternary) {
-    if (c.d_model % kTernaryBlock != 0) return bad("d_model", "must be a multiple of 256 for ternary weights");
-    if (c.d_ff % kTernaryBlock != 0) return bad("d_ff", "must be a multiple of 256 for ternary weights");
-    if (c.q_dim() % kTernaryBlock != 0) return bad("n_heads", "times head_dim must be a multiple of 256 for ternary weights");
+    if (c.d_model % kTernaryBlock != 0)
+      return bad("d_model", "must be a multiple of 256 for ternary weights");
+    if (c.d_ff % kTernaryBlock != 0)
+      return bad("d_ff", "must be a multiple of 256 for ternary weights");
+    if (c.q_dim() % kTernaryBlock != 0)
+      return bad("n_heads", "times head_dim must be a multiple of 256 for ternary weights");
   }
   return {};
 }

@@ -80,9 +80,10 @@ Result<void> App::Parts::prepare_data() {
   settings.data = fs::absolute(settings.data);
   auto taken = FileLock::acquire(settings.data / "tristilld.lock");
   if (!taken) {
-    return Error{ErrorCode::unavailable,
-                 settings.data.string() + " is used by another tristilld; give another folder with --data",
-                 "data"};
+    return Error{
+        ErrorCode::unavailable,
+        settings.data.string() + " is used by another tristilld; give another folder with --data",
+        "data"};
   }
   lock = std::move(*taken);
   return {};
@@ -129,21 +130,26 @@ Result<void> App::Parts::open_services() {
   return {};
 }
 
-void collect_gauges(ops::Metrics& metrics, const models::Registry& registry, const jobs::JobService& jobs) {
+void collect_gauges(ops::Metrics& metrics, const models::Registry& registry,
+                    const jobs::JobService& jobs) {
   for (const auto& served : registry.list()) {
     const engine::EngineStats stats = served->engine->stats();
     const std::map<std::string, std::string> model = {{"model_name", served->name}};
-    metrics.gauge("tristill_num_requests_running", "Sequences being computed", model, stats.running);
+    metrics.gauge("tristill_num_requests_running", "Sequences being computed", model,
+                  stats.running);
     metrics.gauge("tristill_num_requests_waiting", "Sequences that wait", model, stats.waiting);
     metrics.gauge("tristill_kv_cache_usage_ratio", "Share of the KV cache in use", model,
-                  stats.kv_tokens_total == 0 ? 0.0 : static_cast<double>(stats.kv_tokens_used) / stats.kv_tokens_total);
+                  stats.kv_tokens_total == 0
+                      ? 0.0
+                      : static_cast<double>(stats.kv_tokens_used) / stats.kv_tokens_total);
     metrics.gauge("tristill_engine_steps", "Steps computed since the model was loaded", model,
                   static_cast<double>(stats.steps));
     metrics.gauge("tristill_model_weight_bytes", "Resident weights", model,
                   static_cast<double>(served->model->weight_bytes));
   }
   for (const auto& [state, count] : jobs.counts()) {
-    metrics.gauge("tristill_jobs", "Training jobs by state", {{"state", state}}, static_cast<double>(count));
+    metrics.gauge("tristill_jobs", "Training jobs by state", {{"state", state}},
+                  static_cast<double>(count));
   }
 }
 
@@ -158,14 +164,15 @@ Result<void> App::Parts::listen() {
   options.host = settings.host;
   options.port = settings.port;
   if (!settings.api_key.empty()) options.api_key_sha256 = to_hex(sha256(settings.api_key));
-  listener = std::make_unique<http::Listener>(router, options, [this](const http::Exchange& exchange) {
-    metrics.request(exchange.method, exchange.path, exchange.status, exchange.seconds);
-    log_debug("request", {{"method", exchange.method},
-                          {"path", exchange.path},
-                          {"status", std::to_string(exchange.status)},
-                          {"ms", std::to_string(static_cast<int64_t>(exchange.seconds * 1000))},
-                          {"request", exchange.request_id}});
-  });
+  listener =
+      std::make_unique<http::Listener>(router, options, [this](const http::Exchange& exchange) {
+        metrics.request(exchange.method, exchange.path, exchange.status, exchange.seconds);
+        log_debug("request", {{"method", exchange.method},
+                              {"path", exchange.path},
+                              {"status", std::to_string(exchange.status)},
+                              {"ms", std::to_string(static_cast<int64_t>(exchange.seconds * 1000))},
+                              {"request", exchange.request_id}});
+      });
   const auto port = listener->bind();
   if (!port) return port.error();
   log_info("listening", {{"url", "http://" + settings.host + ":" + std::to_string(*port)}});
@@ -174,7 +181,8 @@ Result<void> App::Parts::listen() {
 
 Result<std::unique_ptr<App>> App::start(const Settings& settings) {
   if (!kernels::force_isa(settings.isa.c_str())) {
-    return Error{ErrorCode::invalid_argument, "this CPU cannot run the kernels \"" + settings.isa + "\"", "isa"};
+    return Error{ErrorCode::invalid_argument,
+                 "this CPU cannot run the kernels \"" + settings.isa + "\"", "isa"};
   }
   auto parts = std::make_unique<Parts>(settings);
   if (auto done = parts->prepare_data(); !done) return done.error();

@@ -70,9 +70,13 @@ int main(int argc, char** argv) {
     const auto settings = tristill::server::read_settings(argc, argv);
     if (!settings) return fail(settings.error());
     switch (settings->action) {
-      case Settings::Action::help: std::fputs(tristill::server::help_text().c_str(), stdout); return 0;
+      case Settings::Action::help:
+        std::fputs(tristill::server::help_text().c_str(), stdout);
+        return 0;
       case Settings::Action::version: std::puts("tristilld " TRISTILL_VERSION); return 0;
-      case Settings::Action::print_config: std::fputs(tristill::server::describe(*settings).c_str(), stdout); return 0;
+      case Settings::Action::print_config:
+        std::fputs(tristill::server::describe(*settings).c_str(), stdout);
+        return 0;
       case Settings::Action::serve: return serve(*settings);
     }
   } catch (const std::exception& failure) {

@@ -33,7 +33,7 @@ std::optional<T> parse_number(const std::string& text) {
 }
 
 template <class T>
-Setting number(const char* name, const char* help, T Settings::*member, T low, T high) {
+Setting number(const char* name, const char* help, T Settings::* member, T low, T high) {
   return {name, "N", help,
           [=](Settings& s, const std::string& text) -> std::string {
             const auto value = parse_number<T>(text);
@@ -51,11 +51,12 @@ Setting number(const char* name, const char* help, T Settings::*member, T low, T
           }};
 }
 
-Setting word(const char* name, const char* value_name, const char* help, std::string Settings::*member,
-             std::vector<std::string> accepted = {}) {
+Setting word(const char* name, const char* value_name, const char* help,
+             std::string Settings::* member, std::vector<std::string> accepted = {}) {
   return {name, value_name, help,
           [=](Settings& s, const std::string& text) -> std::string {
-            if (!accepted.empty() && std::find(accepted.begin(), accepted.end(), text) == accepted.end()) {
+            if (!accepted.empty() &&
+                std::find(accepted.begin(), accepted.end(), text) == accepted.end()) {
               std::string names;
               for (const std::string& one : accepted) names += (names.empty() ? "" : ", ") + one;
               return names;
@@ -72,7 +73,9 @@ const std::vector<Setting>& table() {
         word("host", "HOST", "address to listen on", &Settings::host),
         number<int>("port", "port to listen on; 0 takes any free one", &Settings::port, 0, 65535),
         {"data", "DIR", "folder of jobs, traces, corpora and trained models",
-         [](Settings& s, const std::string& text) { return s.data = text, std::string(text.empty() ? "a folder" : ""); },
+         [](Settings& s, const std::string& text) {
+           return s.data = text, std::string(text.empty() ? "a folder" : "");
+         },
          [](const Settings& s) { return s.data.string(); }},
         {"model", "FILE", "model file to serve under the name of its stem; may be repeated",
          [](Settings& s, const std::string& text) {
@@ -89,9 +92,12 @@ const std::vector<Setting>& table() {
         word("api_key_file", "FILE", "file whose first line is that key", &Settings::api_key_file),
         word("worker", "FILE", "tristill-worker; default: beside this program", &Settings::worker),
         number<uint32_t>("threads", "compute threads; 0: one a core", &Settings::threads, 0, 1024),
-        number<uint32_t>("max_sequences", "sequences computed at once, a model", &Settings::max_sequences, 1, 4096),
-        number<uint32_t>("max_queue", "requests that may wait, a model", &Settings::max_queue, 1, 1000000),
-        word("isa", "NAME", "kernels to use", &Settings::isa, {"auto", "scalar", "avx2", "avx512vnni"}),
+        number<uint32_t>("max_sequences", "sequences computed at once, a model",
+                         &Settings::max_sequences, 1, 4096),
+        number<uint32_t>("max_queue", "requests that may wait, a model", &Settings::max_queue, 1,
+                         1000000),
+        word("isa", "NAME", "kernels to use", &Settings::isa,
+             {"auto", "scalar", "avx2", "avx512vnni"}),
         number<double>("drain_seconds", "patience with running requests when stopping",
                        &Settings::drain_seconds, 0, 3600),
         word("log_level", "LEVEL", "least level that is logged", &Settings::log_level,
@@ -111,7 +117,8 @@ std::string flag_of(const Setting& setting) {
 
 std::string variable_of(const Setting& setting) {
   std::string name = "TRISTILL_" + std::string(setting.name);
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return std::toupper(c); });
   return name;
 }
 
@@ -119,7 +126,8 @@ Error refusal(const Setting& setting, const std::string& origin, const std::stri
   return {ErrorCode::invalid_argument, origin + ": accepted is " + accepted, setting.name};
 }
 
-Result<void> apply(Settings& s, const Setting& setting, const std::string& value, const std::string& origin) {
+Result<void> apply(Settings& s, const Setting& setting, const std::string& value,
+                   const std::string& origin) {
   if (const std::string accepted = setting.set(s, value); !accepted.empty()) {
     return refusal(setting, origin + " \"" + value + "\"", accepted);
   }
@@ -131,11 +139,14 @@ Result<void> apply_file(Settings& s, const std::string& path) {
   const auto text = read_file(path, 1 << 20);
   if (!text) return text.error();
   const auto object = nlohmann::json::parse(*text, nullptr, false, true);
-  if (!object.is_object()) return Error{ErrorCode::invalid_argument, path + " is no JSON object", "config"};
+  if (!object.is_object())
+    return Error{ErrorCode::invalid_argument, path + " is no JSON object", "config"};
   for (const auto& [key, value] : object.items()) {
-    const auto found = std::find_if(table().begin(), table().end(), [&](const Setting& x) { return key == x.name; });
+    const auto found = std::find_if(table().begin(), table().end(),
+                                    [&](const Setting& x) { return key == x.name; });
     if (found == table().end() || found->secret) {
-      return Error{ErrorCode::invalid_argument, path + ": \"" + key + "\" is no setting; see --help", key};
+      return Error{ErrorCode::invalid_argument,
+                   path + ": \"" + key + "\" is no setting; see --help", key};
     }
     const auto values = value.is_array() && found->repeats ? value : nlohmann::json::array({value});
     for (const auto& one : values) {
@@ -167,7 +178,8 @@ Result<CommandLine> parse_flags(int argc, const char* const* argv) {
     if (flag == "--help" || flag == "-h") line.action = Settings::Action::help;
     else if (flag == "--version") line.action = Settings::Action::version;
     else if (flag == "--print-config") line.action = Settings::Action::print_config;
-    if (flag == "--help" || flag == "-h" || flag == "--version" || flag == "--print-config") continue;
+    if (flag == "--help" || flag == "-h" || flag == "--version" || flag == "--print-config")
+      continue;
     std::optional<std::string> value;
     if (const size_t equals = flag.find('='); equals != std::string::npos) {
       value = flag.substr(equals + 1);
@@ -193,7 +205,8 @@ Result<Settings> read_settings(int argc, const char* const* argv) {
   if (!line) return line.error();
   Settings s;
   s.action = line->action;
-  if (line->config.empty() && std::getenv("TRISTILL_CONFIG") != nullptr) line->config = std::getenv("TRISTILL_CONFIG");
+  if (line->config.empty() && std::getenv("TRISTILL_CONFIG") != nullptr)
+    line->config = std::getenv("TRISTILL_CONFIG");
   if (!line->config.empty()) {
     if (auto done = apply_file(s, line->config); !done) return done.error();
   }
@@ -201,7 +214,8 @@ Result<Settings> read_settings(int argc, const char* const* argv) {
     const char* value = std::getenv(variable_of(setting).c_str());
     if (value == nullptr) continue;
     if (setting.repeats) s.models.clear();
-    if (auto done = apply(s, setting, value, "environment " + variable_of(setting)); !done) return done.error();
+    if (auto done = apply(s, setting, value, "environment " + variable_of(setting)); !done)
+      return done.error();
   }
   bool replaced = false;
   for (const Flag& flag : line->flags) {
@@ -209,13 +223,15 @@ Result<Settings> read_settings(int argc, const char* const* argv) {
       s.models.clear();
       replaced = true;
     }
-    if (auto done = apply(s, *flag.setting, flag.value, "flag " + flag_of(*flag.setting)); !done) return done.error();
+    if (auto done = apply(s, *flag.setting, flag.value, "flag " + flag_of(*flag.setting)); !done)
+      return done.error();
   }
   if (s.api_key.empty() && !s.api_key_file.empty()) {
     auto text = read_file(s.api_key_file, 1 << 16);
     if (!text) return text.error();
     s.api_key = text->substr(0, text->find_first_of("\r\n"));
-    if (s.api_key.empty()) return Error{ErrorCode::invalid_argument, s.api_key_file + " holds no key", "api_key_file"};
+    if (s.api_key.empty())
+      return Error{ErrorCode::invalid_argument, s.api_key_file + " holds no key", "api_key_file"};
   }
   return s;
 }

@@ -20,7 +20,8 @@ std::string folder_name(int64_t step) {
 }
 
 bool is_checkpoint_name(const std::string& name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return !name.empty() &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 // Steps of the checkpoints there are, newest first.

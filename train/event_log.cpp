@@ -44,7 +44,8 @@ void EventLog::info(std::string message) {
 }
 
 void EventLog::warn(std::string message) {
-  write({.type = job::EventType::log, .level = job::EventLevel::warn, .message = std::move(message)});
+  write(
+      {.type = job::EventType::log, .level = job::EventLevel::warn, .message = std::move(message)});
 }
 
 }  // namespace tristill::train

@@ -14,8 +14,8 @@ constexpr int64_t kDecaySteps = 100;
 std::vector<const LinearWeight*> ternary_matrices(const Student& student) {
   std::vector<const LinearWeight*> found;
   for (const Block& block : student.blocks()) {
-    for (const auto* weight : {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up,
-                               &block.down}) {
+    for (const auto* weight :
+         {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down}) {
       if (weight->mode() == LinearMode::ternary) found.push_back(weight);
     }
   }
@@ -65,7 +65,8 @@ HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inp
     totals.gamma += gamma;
     if (again) {
       totals.flips += static_cast<double>(values.ne(previous_[i]).sum().item<int64_t>());
-      const double slope = std::log(std::max(gamma, 1e-30) / std::max(previous_gamma_[i], 1e-30)) / steps;
+      const double slope =
+          std::log(std::max(gamma, 1e-30) / std::max(previous_gamma_[i], 1e-30)) / steps;
       if (inputs.decay_per_step > 0) {
         const double ratio = slope / -inputs.decay_per_step;
         if (std::abs(ratio - 1.0) < std::abs(worst_slope - 1.0)) worst_slope = ratio;
@@ -84,8 +85,9 @@ HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inp
   if (!decays) decaying_since_ = -1;
   else if (decaying_since_ < 0) decaying_since_ = previous_step_;
   if (decays && inputs.step - decaying_since_ >= kDecaySteps) {
-    report.alarms.push_back("a matrix shrinks by weight decay alone: it gets no gradient; "
-                            "set weight_decay to 0 and check precision");
+    report.alarms.push_back(
+        "a matrix shrinks by weight decay alone: it gets no gradient; "
+        "set weight_decay to 0 and check precision");
   }
   previous_.clear();
   for (const auto* weight : matrices) previous_.push_back(weight->values().clone());

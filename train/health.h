@@ -24,7 +24,8 @@ struct HealthReport {
 
 struct HealthInputs {
   int64_t step = 0;
-  double decay_per_step = 0;  // lr * weight_decay of the matrices, summed since the last look / steps
+  double decay_per_step =
+      0;  // lr * weight_decay of the matrices, summed since the last look / steps
   double zero_gradients = 0;  // share of exactly zero gradient elements
   double loss = 0;
 };

@@ -14,10 +14,8 @@ struct Variable {
 };
 
 constexpr Variable kWanted[] = {
-    {"OMP_WAIT_POLICY", "passive"},
-    {"OPENBLAS_NUM_THREADS", "1"},
-    {"MALLOC_MMAP_THRESHOLD_", "4294967296"},
-    {"MALLOC_TRIM_THRESHOLD_", "17179869184"},
+    {"OMP_WAIT_POLICY", "passive"},           {"OPENBLAS_NUM_THREADS", "1"},
+    {"MALLOC_MMAP_THRESHOLD_", "4294967296"}, {"MALLOC_TRIM_THRESHOLD_", "17179869184"},
     {"MALLOC_TOP_PAD_", "268435456"},
 };
 

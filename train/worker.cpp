@@ -24,7 +24,7 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 void ask_to_stop(int) { stop_wanted = true; }
 
 void handle_signals() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = ask_to_stop;
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
@@ -55,7 +55,8 @@ Result<Outcome> work(const job::JobDirectory& directory, EventLog& events) {
     if (!file) return file.error();
     return run_train(directory, *file, events, stop_wanted);
   } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::resource_exhausted, "out of memory; lower batch_tokens or the model", ""};
+    return Error{ErrorCode::resource_exhausted, "out of memory; lower batch_tokens or the model",
+                 ""};
   } catch (const std::system_error& failure) {
     return Error{ErrorCode::resource_exhausted, failure.what(), ""};
   } catch (const std::exception& failure) {

@@ -86,10 +86,12 @@ Result<void> read_metadata(ByteReader& in, uint64_t count, GgufFile& file) {
       if (!array) return array.error();
       value = std::move(*array);
     } else if (!read_scalar(in, type, value)) {
-      return corrupt("key " + key + " has the unknown type " + std::to_string(static_cast<uint32_t>(type)));
+      return corrupt("key " + key + " has the unknown type " +
+                     std::to_string(static_cast<uint32_t>(type)));
     }
     if (!in.ok()) return corrupt("metadata ends inside key " + key);
-    if (!file.metadata.emplace(key, std::move(value)).second) return corrupt("key " + key + " stands twice");
+    if (!file.metadata.emplace(key, std::move(value)).second)
+      return corrupt("key " + key + " stands twice");
   }
   return {};
 }
@@ -131,7 +133,8 @@ Result<std::vector<Place>> read_tensor_infos(ByteReader& in, uint64_t count) {
     for (uint32_t d = 0; d < n_dims; ++d) tensor.dims.push_back(in.u64());
     tensor.type = static_cast<TensorType>(in.u32());
     const uint64_t offset = in.u64();
-    if (!in.ok()) return corrupt("the file ends inside the description of tensor " + std::to_string(i));
+    if (!in.ok())
+      return corrupt("the file ends inside the description of tensor " + std::to_string(i));
     places.push_back({offset, std::move(tensor)});
   }
   return places;
@@ -141,7 +144,8 @@ Result<uint64_t> alignment_of(const GgufFile& file) {
   if (!file.metadata.contains("general.alignment")) return kDefaultAlignment;
   auto alignment = file.unsigned_number("general.alignment", 1 << 16);
   if (!alignment) return alignment.error();
-  if (*alignment == 0 || (*alignment & (*alignment - 1)) != 0) return corrupt("general.alignment is no power of two");
+  if (*alignment == 0 || (*alignment & (*alignment - 1)) != 0)
+    return corrupt("general.alignment is no power of two");
   return *alignment;
 }
 
@@ -192,11 +196,13 @@ Result<uint64_t> GgufFile::unsigned_number(std::string_view key, uint64_t max) c
   bool ok = found != metadata.end();
   if (ok) {
     if (const auto* u = std::get_if<uint64_t>(&found->second)) number = *u;
-    else if (const auto* i = std::get_if<int64_t>(&found->second); i != nullptr && *i >= 0) number = static_cast<uint64_t>(*i);
+    else if (const auto* i = std::get_if<int64_t>(&found->second); i != nullptr && *i >= 0)
+      number = static_cast<uint64_t>(*i);
     else ok = false;
   }
   if (!ok || number > max) {
-    return corrupt("key " + std::string(key) + " is missing or no integer from 0 to " + std::to_string(max));
+    return corrupt("key " + std::string(key) + " is missing or no integer from 0 to " +
+                   std::to_string(max));
   }
   return number;
 }
@@ -224,7 +230,8 @@ Result<GgufFile> read_gguf(std::span<const std::byte> bytes) {
   const uint64_t n_tensors = in.u64();
   const uint64_t n_metadata = in.u64();
   if (!in.ok() || magic != kMagic) return corrupt("not a GGUF file");
-  if (version != kVersion) return corrupt("GGUF version " + std::to_string(version) + "; accepted is 3");
+  if (version != kVersion)
+    return corrupt("GGUF version " + std::to_string(version) + "; accepted is 3");
   if (n_tensors > kMaxEntries || n_metadata > kMaxEntries) return corrupt("too many entries");
   GgufFile file;
   if (auto done = read_metadata(in, n_metadata, file); !done) return done.error();
@@ -238,13 +245,15 @@ Result<GgufFile> read_gguf(std::span<const std::byte> bytes) {
   for (Place& place : *places) {
     const auto size = tensor_bytes(place.tensor);
     if (!size) return size.error();
-    if (place.offset % *alignment != 0) return corrupt("tensor " + place.tensor.name + " is not aligned");
+    if (place.offset % *alignment != 0)
+      return corrupt("tensor " + place.tensor.name + " is not aligned");
     if (place.offset > data.size() || *size > data.size() - place.offset) {
       return corrupt("tensor " + place.tensor.name + " lies outside the file");
     }
     place.tensor.bytes = data.subspan(place.offset, *size);
     std::string name = place.tensor.name;
-    if (!file.tensors.emplace(name, std::move(place.tensor)).second) return corrupt("tensor " + name + " stands twice");
+    if (!file.tensors.emplace(name, std::move(place.tensor)).second)
+      return corrupt("tensor " + name + " stands twice");
   }
   return file;
 }

@@ -15,11 +15,30 @@
 namespace tristill {
 
 enum class GgufType : uint32_t {
-  u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6, boolean = 7, string = 8, array = 9,
-  u64 = 10, i64 = 11, f64 = 12,
+  u8 = 0,
+  i8 = 1,
+  u16 = 2,
+  i16 = 3,
+  u32 = 4,
+  i32 = 5,
+  f32 = 6,
+  boolean = 7,
+  string = 8,
+  array = 9,
+  u64 = 10,
+  i64 = 11,
+  f64 = 12,
 };
 
-enum class TensorType : uint32_t { f32 = 0, f16 = 1, q8_0 = 8, i8 = 24, i32 = 26, bf16 = 30, tq2_0 = 35 };
+enum class TensorType : uint32_t {
+  f32 = 0,
+  f16 = 1,
+  q8_0 = 8,
+  i8 = 24,
+  i32 = 26,
+  bf16 = 30,
+  tq2_0 = 35
+};
 
 // Elements and bytes of one block of a type; {0, 0} for a type we do not know.
 struct BlockShape {

@@ -17,7 +17,9 @@ void put_text(std::string& out, std::string_view text) {
   out += text;
 }
 
-void pad(std::string& out) { out.append((kAlignment - out.size() % kAlignment) % kAlignment, '\0'); }
+void pad(std::string& out) {
+  out.append((kAlignment - out.size() % kAlignment) % kAlignment, '\0');
+}
 
 }  // namespace
 

@@ -32,7 +32,7 @@ std::string layer_name(size_t layer, std::string_view name) {
 
 struct NamedVector {
   const char* name;
-  std::vector<float> LayerTensors::*member;
+  std::vector<float> LayerTensors::* member;
   uint64_t size;
   bool present;
 };
@@ -48,7 +48,7 @@ std::vector<NamedVector> vectors_of(const ModelConfig& c) {
 
 struct NamedMatrix {
   const char* name;
-  IntegerMatrix LayerTensors::*member;
+  IntegerMatrix LayerTensors::* member;
   uint64_t rows, cols;
 };
 
@@ -78,11 +78,12 @@ std::string ternary_blocks(const IntegerMatrix& matrix) {
 Result<void> check_matrix(const std::string& name, const IntegerMatrix& m, uint64_t rows,
                           uint64_t cols, WeightKind kind) {
   const size_t scales = kind == WeightKind::ternary ? 1 : rows;
-  if (m.rows == rows && m.cols == cols && m.values.size() == rows * cols && m.scale.size() == scales) {
+  if (m.rows == rows && m.cols == cols && m.values.size() == rows * cols &&
+      m.scale.size() == scales) {
     return {};
   }
-  return Error{ErrorCode::invalid_argument, name + " does not have the shape that the config asks for",
-               name};
+  return Error{ErrorCode::invalid_argument,
+               name + " does not have the shape that the config asks for", name};
 }
 
 Result<void> add_matrix(GgufWriter& out, const std::string& name, const IntegerMatrix& m,
@@ -101,9 +102,10 @@ Result<void> add_matrix(GgufWriter& out, const std::string& name, const IntegerM
 Result<void> add_vector(GgufWriter& out, const std::string& name, const std::vector<float>& values,
                         uint64_t size) {
   if (values.size() != size) {
-    return Error{ErrorCode::invalid_argument, name + " has " + std::to_string(values.size()) +
-                                                  " elements; the config asks for " +
-                                                  std::to_string(size), name};
+    return Error{ErrorCode::invalid_argument,
+                 name + " has " + std::to_string(values.size()) +
+                     " elements; the config asks for " + std::to_string(size),
+                 name};
   }
   out.add_tensor(name, TensorType::f32, {size}, float_bytes(values));
   return {};
@@ -138,7 +140,10 @@ void add_tokenizer(GgufWriter& out, const Tokenizer& tokenizer) {
     const auto id = static_cast<TokenId>(i);
     const std::string_view piece = tokenizer.piece_of(id);
     const bool is_byte = piece.size() == 6 && piece.starts_with("<0x");
-    const int32_t type = id == special.unk ? 2 : tokenizer.bytes_of(id).empty() ? 3 : is_byte ? 6 : 1;
+    const int32_t type = id == special.unk                ? 2
+                         : tokenizer.bytes_of(id).empty() ? 3
+                         : is_byte                        ? 6
+                                                          : 1;
     pieces.emplace_back(piece);
     scores.push_back(type == 1 ? -static_cast<float>(i) : 0.0F);
     types.push_back(type);
@@ -169,19 +174,23 @@ Result<const GgufTensor*> tensor_of(const GgufFile& file, const std::string& nam
   if (found == file.tensors.end()) return corrupt("tensor " + name + " is missing");
   const GgufTensor& tensor = found->second;
   if (tensor.type != type) {
-    return corrupt("tensor " + name + " is " + to_string(tensor.type) + "; accepted is " + to_string(type));
+    return corrupt("tensor " + name + " is " + to_string(tensor.type) + "; accepted is " +
+                   to_string(type));
   }
-  if (tensor.dims != dims) return corrupt("tensor " + name + " does not have the shape of the config");
+  if (tensor.dims != dims)
+    return corrupt("tensor " + name + " does not have the shape of the config");
   return &tensor;
 }
 
-Result<std::vector<float>> read_vector(const GgufFile& file, const std::string& name, uint64_t size) {
+Result<std::vector<float>> read_vector(const GgufFile& file, const std::string& name,
+                                       uint64_t size) {
   const auto tensor = tensor_of(file, name, TensorType::f32, {size});
   if (!tensor) return tensor.error();
   std::vector<float> values(size);
   std::memcpy(values.data(), (*tensor)->bytes.data(), size * sizeof(float));
   for (const float value : values) {
-    if (!std::isfinite(value)) return corrupt("tensor " + name + " holds a value that is not finite");
+    if (!std::isfinite(value))
+      return corrupt("tensor " + name + " holds a value that is not finite");
   }
   return values;
 }
@@ -195,7 +204,8 @@ Result<void> read_ternary(const GgufTensor& tensor, IntegerMatrix& matrix) {
     uint16_t scale = 0;
     std::memcpy(&scale, from + kTernaryBlock / 4, sizeof scale);
     if (scale != kHalfOne) {
-      return corrupt("tensor " + tensor.name + " has block scales; accepted is 1.0 with a .scale tensor");
+      return corrupt("tensor " + tensor.name +
+                     " has block scales; accepted is 1.0 with a .scale tensor");
     }
   }
   if (!unpack_ternary(packed.data(), matrix.rows, matrix.cols, matrix.values.data())) {
@@ -207,8 +217,8 @@ Result<void> read_ternary(const GgufTensor& tensor, IntegerMatrix& matrix) {
 Result<IntegerMatrix> read_matrix(const GgufFile& file, const std::string& name, uint64_t rows,
                                   uint64_t cols, WeightKind kind) {
   const bool ternary = kind == WeightKind::ternary;
-  const auto tensor = tensor_of(file, name + ".weight", ternary ? TensorType::tq2_0 : TensorType::i8,
-                                {cols, rows});
+  const auto tensor =
+      tensor_of(file, name + ".weight", ternary ? TensorType::tq2_0 : TensorType::i8, {cols, rows});
   if (!tensor) return tensor.error();
   auto scale = read_vector(file, name + ".scale", ternary ? 1 : rows);
   if (!scale) return scale.error();
@@ -225,23 +235,23 @@ Result<ModelConfig> read_config(const GgufFile& file) {
   ModelConfig c;
   struct Integer {
     const char* key;
-    uint32_t ModelConfig::*member;
+    uint32_t ModelConfig::* member;
   };
-  for (const Integer& field :
-       {Integer{"block_count", &ModelConfig::n_layers}, Integer{"embedding_length", &ModelConfig::d_model},
-        Integer{"feed_forward_length", &ModelConfig::d_ff},
-        Integer{"attention.head_count", &ModelConfig::n_heads},
-        Integer{"attention.head_count_kv", &ModelConfig::n_kv_heads},
-        Integer{"attention.key_length", &ModelConfig::head_dim},
-        Integer{"context_length", &ModelConfig::max_context},
-        Integer{"vocab_size", &ModelConfig::vocab_size}}) {
+  for (const Integer& field : {Integer{"block_count", &ModelConfig::n_layers},
+                               Integer{"embedding_length", &ModelConfig::d_model},
+                               Integer{"feed_forward_length", &ModelConfig::d_ff},
+                               Integer{"attention.head_count", &ModelConfig::n_heads},
+                               Integer{"attention.head_count_kv", &ModelConfig::n_kv_heads},
+                               Integer{"attention.key_length", &ModelConfig::head_dim},
+                               Integer{"context_length", &ModelConfig::max_context},
+                               Integer{"vocab_size", &ModelConfig::vocab_size}}) {
     const auto value = file.unsigned_number("tristill." + std::string(field.key), UINT32_MAX);
     if (!value) return value.error();
     c.*field.member = static_cast<uint32_t>(*value);
   }
   struct Real {
     const char* key;
-    float ModelConfig::*member;
+    float ModelConfig::* member;
   };
   for (const Real& field : {Real{"rope.freq_base", &ModelConfig::rope_theta},
                             Real{"attention.layer_norm_rms_epsilon", &ModelConfig::norm_eps},
@@ -252,10 +262,11 @@ Result<ModelConfig> read_config(const GgufFile& file) {
   }
   struct Flag {
     const char* key;
-    bool ModelConfig::*member;
+    bool ModelConfig::* member;
   };
-  for (const Flag& field : {Flag{"qk_norm", &ModelConfig::qk_norm}, Flag{"sub_norm", &ModelConfig::sub_norm},
-                            Flag{"tied_embeddings", &ModelConfig::tied_embeddings}}) {
+  for (const Flag& field :
+       {Flag{"qk_norm", &ModelConfig::qk_norm}, Flag{"sub_norm", &ModelConfig::sub_norm},
+        Flag{"tied_embeddings", &ModelConfig::tied_embeddings}}) {
     const auto value = file.boolean("tristill." + std::string(field.key));
     if (!value) return value.error();
     c.*field.member = *value;
@@ -276,11 +287,12 @@ Result<ModelConfig> read_config(const GgufFile& file) {
 
 Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const GgufFile& file, uint32_t vocab_size) {
   const auto found = file.metadata.find(kSentencePiece);
-  const auto* array = found == file.metadata.end() ? nullptr : std::get_if<GgufArray>(&found->second);
+  const auto* array =
+      found == file.metadata.end() ? nullptr : std::get_if<GgufArray>(&found->second);
   const auto* bytes = array == nullptr ? nullptr : std::get_if<std::vector<uint8_t>>(array);
   if (bytes == nullptr) return corrupt("it carries no SentencePiece tokenizer");
-  auto tokenizer = Tokenizer::from_sentencepiece(
-      {reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+  auto tokenizer =
+      Tokenizer::from_sentencepiece({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   if (!tokenizer) return tokenizer.error();
   const size_t pieces = (*tokenizer)->vocab_size();
   if (vocab_size < pieces || vocab_size > (pieces + 63) / 64 * 64) {
@@ -300,7 +312,8 @@ Result<LayerTensors> read_layer(const GgufFile& file, const ModelConfig& c, size
     layer.*vector.member = std::move(*values);
   }
   for (const NamedMatrix& named : matrices_of(c)) {
-    auto matrix = read_matrix(file, layer_name(index, named.name), named.rows, named.cols, c.weights);
+    auto matrix =
+        read_matrix(file, layer_name(index, named.name), named.rows, named.cols, c.weights);
     if (!matrix) return matrix.error();
     layer.*named.member = std::move(*matrix);
   }
@@ -333,7 +346,8 @@ Provenance read_provenance(const GgufFile& file) {
   Provenance provenance;
   for (const auto& [key, value] : file.metadata) {
     const auto* text = std::get_if<std::string>(&value);
-    if (text != nullptr && key.starts_with(kProvenance)) provenance[key.substr(kProvenance.size())] = *text;
+    if (text != nullptr && key.starts_with(kProvenance))
+      provenance[key.substr(kProvenance.size())] = *text;
   }
   return provenance;
 }
@@ -350,7 +364,8 @@ Result<void> write_model_file(const std::filesystem::path& path, const ModelTens
   add_config(out, c);
   for (const auto& [key, value] : provenance) out.add_text(std::string(kProvenance) + key, value);
   add_tokenizer(out, tokenizer);
-  auto done = add_matrix(out, "token_embd", model.embedding, c.vocab_size, c.d_model, WeightKind::int8);
+  auto done =
+      add_matrix(out, "token_embd", model.embedding, c.vocab_size, c.d_model, WeightKind::int8);
   if (done && !c.tied_embeddings) {
     done = add_matrix(out, "output", model.head, c.vocab_size, c.d_model, WeightKind::int8);
   }
@@ -383,7 +398,8 @@ Result<LoadedModelFile> read_model_file(const std::filesystem::path& path) {
   if (!architecture) return architecture.error();
   if (*architecture != kArchitecture) {
     return Error{ErrorCode::invalid_argument,
-                 "model file: architecture \"" + *architecture + "\"; accepted is tristill", "model"};
+                 "model file: architecture \"" + *architecture + "\"; accepted is tristill",
+                 "model"};
   }
   const auto config = read_config(*file);
   if (!config) return config.error();

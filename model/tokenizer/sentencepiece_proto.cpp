@@ -76,7 +76,14 @@ class ProtoReader {
   std::string_view rest_;
 };
 
-enum PieceType : uint64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum PieceType : uint64_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 struct Piece {
   std::string_view text;
@@ -99,7 +106,8 @@ Result<Piece> read_piece(std::string_view bytes) {
       return corrupt("a piece has a field of the wrong type");
     }
   }
-  if (piece.text.empty() || piece.text.size() > kMaxPieceBytes) return corrupt("a piece is empty or too long");
+  if (piece.text.empty() || piece.text.size() > kMaxPieceBytes)
+    return corrupt("a piece is empty or too long");
   if (!utf8_is_valid(piece.text)) return corrupt("a piece is not UTF-8");
   if (piece.type < kNormal || piece.type > kByte) return corrupt("a piece has an unknown type");
   return piece;
@@ -120,7 +128,8 @@ Result<void> check_settings(std::string_view bytes, bool trainer) {
     const auto field = in.next();
     if (!field) return corrupt("its settings are cut off");
     if (trainer && field->number == kModelType && (field->value < 1 || field->value > 2)) {
-      return corrupt("model type " + std::to_string(field->value) + "; accepted are 1 (unigram), 2 (BPE)");
+      return corrupt("model type " + std::to_string(field->value) +
+                     "; accepted are 1 (unigram), 2 (BPE)");
     }
     if (!trainer && field->number == kPrecompiledMap && !field->bytes.empty()) {
       return corrupt("it rewrites text (a normalisation map); accepted is identity");
@@ -149,14 +158,16 @@ Result<void> check_sentencepiece_model(std::string_view model) {
     if (field->number != 1) continue;
     const auto piece = read_piece(field->bytes);
     if (!piece) return piece.error();
-    if (!seen.insert(piece->text).second) return corrupt("piece " + std::string(piece->text) + " stands twice");
+    if (!seen.insert(piece->text).second)
+      return corrupt("piece " + std::string(piece->text) + " stands twice");
     if (seen.size() > kMaxPieces) return corrupt("it has too many pieces");
     unknown += piece->type == kUnknown ? 1 : 0;
     if (piece->type != kByte) continue;
     ++bytes;
     if (!is_byte_piece(piece->text)) return corrupt("a byte piece has a wrong name");
   }
-  if (seen.size() < 3 || unknown != 1) return corrupt("it has no vocabulary, or not one unknown piece");
+  if (seen.size() < 3 || unknown != 1)
+    return corrupt("it has no vocabulary, or not one unknown piece");
   if (bytes != 0 && bytes != 256) return corrupt("it has some but not all byte pieces");
   return {};
 }

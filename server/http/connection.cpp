@@ -35,15 +35,16 @@ std::string_view trimmed(std::string_view text) {
 
 bool is_token(std::string_view name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || std::string_view("!#$%&'*+-.^_`|~").find(static_cast<char>(c)) !=
-                                       std::string_view::npos;
+    return std::isalnum(c) != 0 ||
+           std::string_view("!#$%&'*+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
   });
 }
 
 std::optional<size_t> parse_number(std::string_view text, int base) {
   size_t value = 0;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (failure != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  if (failure != std::errc() || end != text.data() + text.size() || text.empty())
+    return std::nullopt;
   return value;
 }
 
@@ -131,7 +132,8 @@ Connection::Arrival Connection::await_request(const std::atomic<bool>& stopping)
   const auto head_until = Clock::now() + limits_.head_time;
   size_t end = std::string::npos;
   while ((end = input_.find("\r\n\r\n")) == std::string::npos) {
-    if (input_.size() > limits_.head_bytes) return refuse(431, "the request's headers are too large");
+    if (input_.size() > limits_.head_bytes)
+      return refuse(431, "the request's headers are too large");
     const auto left = std::chrono::duration_cast<milliseconds>(head_until - Clock::now());
     if (left.count() <= 0) return refuse(408, "the request's headers did not arrive in time");
     if (!receive(left) && ended_) return Arrival::closed;
@@ -204,13 +206,15 @@ Connection::Arrival Connection::take_chunked(size_t from) {
     const auto size = parse_number(trimmed(line.substr(0, line.find(';'))), 16);
     if (!size) return refuse(400, "a chunk's size is malformed");
     if (*size > limits_.body_bytes || body.size() + *size > limits_.body_bytes) {
-      return refuse(413, "the body is larger than " + std::to_string(limits_.body_bytes) + " bytes");
+      return refuse(413,
+                    "the body is larger than " + std::to_string(limits_.body_bytes) + " bytes");
     }
     at = end + 2;
     if (!need(at + *size + 2)) {
       return ended_ ? Arrival::closed : refuse(408, "the request's body did not arrive in time");
     }
-    if (input_.compare(at + *size, 2, "\r\n") != 0) return refuse(400, "a chunk's end is malformed");
+    if (input_.compare(at + *size, 2, "\r\n") != 0)
+      return refuse(400, "a chunk's end is malformed");
     body.append(input_, at, *size);
     at += *size + 2;
     if (*size == 0) break;
@@ -253,8 +257,8 @@ ssize_t Connection::write(const char* from, size_t size) {
 bool Connection::flush() {
   size_t sent = 0;
   while (sent < output_.size() && !failed_) {
-    const ssize_t n = ::send(socket_, output_.data() + sent, output_.size() - sent,
-                             MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t n =
+        ::send(socket_, output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n > 0) {
       sent += static_cast<size_t>(n);
     } else if (errno == EAGAIN) {

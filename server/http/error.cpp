@@ -52,11 +52,12 @@ Response error_response(int status, std::string_view type, std::string_view mess
   const auto text_or_null = [](std::string_view text) {
     return text.empty() ? nlohmann::json() : nlohmann::json(text);
   };
-  const nlohmann::json body = {{"error",
-                                {{"message", message},
-                                 {"type", type.empty() ? kind_of(status).type : type},
-                                 {"param", text_or_null(param)},
-                                 {"code", text_or_null(code.empty() ? kind_of(status).code : code)}}}};
+  const nlohmann::json body = {
+      {"error",
+       {{"message", message},
+        {"type", type.empty() ? kind_of(status).type : type},
+        {"param", text_or_null(param)},
+        {"code", text_or_null(code.empty() ? kind_of(status).code : code)}}}};
   Response response;
   response.status = status;
   response.body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";

@@ -51,7 +51,8 @@ class ElasticPool final : public httplib::TaskQueue {
     std::unique_lock lock(mutex_);
     for (;;) {
       ++idle_;
-      wake_.wait_for(lock, std::chrono::seconds(5), [this] { return stopping_ || !tasks_.empty(); });
+      wake_.wait_for(lock, std::chrono::seconds(5),
+                     [this] { return stopping_ || !tasks_.empty(); });
       --idle_;
       if (tasks_.empty()) break;
       auto task = std::move(tasks_.front());
@@ -109,7 +110,7 @@ class Listener::Server final : public httplib::Server {
   }
 
   Result<int> bind() {
-    const int port = options_.port == 0 ? bind_to_any_port(options_.host)
+    const int port = options_.port == 0                           ? bind_to_any_port(options_.host)
                      : bind_to_port(options_.host, options_.port) ? options_.port
                                                                   : -1;
     if (port < 0) {
@@ -135,9 +136,8 @@ class Listener::Server final : public httplib::Server {
     while (connection.await_request(stopping_) == Connection::Arrival::request) {
       bool closed = false;
       const bool last = stopping_;
-      const bool answered = process_request(connection, last, closed, [](httplib::Request& request) {
-        request.ranges.clear();
-      });
+      const bool answered = process_request(
+          connection, last, closed, [](httplib::Request& request) { request.ranges.clear(); });
       if (!connection.flush() || !answered || closed || last) break;
     }
     current = nullptr;
@@ -176,16 +176,17 @@ class Listener::Server final : public httplib::Server {
 
   Response guarded(Request& request) const {
     if (!is_authorized(request.path)) {
-      return error_response(401, "", "missing or wrong API key; send Authorization: Bearer KEY", "", "");
+      return error_response(401, "", "missing or wrong API key; send Authorization: Bearer KEY", "",
+                            "");
     }
     try {
       return router_.route(request);
     } catch (const std::exception& failure) {
-      log_error("request failed", {{"request", request.request_id},
-                                   {"path", request.path},
-                                   {"reason", failure.what()}});
-      return error_response(500, "", "internal error; request " + request.request_id + " is in the log",
-                            "", "");
+      log_error(
+          "request failed",
+          {{"request", request.request_id}, {"path", request.path}, {"reason", failure.what()}});
+      return error_response(
+          500, "", "internal error; request " + request.request_id + " is in the log", "", "");
     }
   }
 
@@ -211,19 +212,18 @@ class Listener::Server final : public httplib::Server {
     to.set_header("Cache-Control", "no-cache");
     to.set_header("X-Accel-Buffering", "no");
     Connection* const connection = current;
-    to.set_chunked_content_provider(
-        response->content_type,
-        [response, connection, finish, request](size_t, httplib::DataSink& sink) {
-          ChunkWriter writer(sink, *connection);
-          try {
-            response->stream(writer);
-          } catch (const std::exception& failure) {
-            log_error("stream failed", {{"request", request->request_id}, {"reason", failure.what()}});
-          }
-          sink.done();
-          finish();
-          return true;
-        });
+    to.set_chunked_content_provider(response->content_type, [response, connection, finish, request](
+                                                                size_t, httplib::DataSink& sink) {
+      ChunkWriter writer(sink, *connection);
+      try {
+        response->stream(writer);
+      } catch (const std::exception& failure) {
+        log_error("stream failed", {{"request", request->request_id}, {"reason", failure.what()}});
+      }
+      sink.done();
+      finish();
+      return true;
+    });
   }
 
   const Router& router_;

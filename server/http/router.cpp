@@ -67,8 +67,8 @@ Response Router::route(Request& request) const {
   for (const Route& route : routes_) {
     auto parameters = match(route.segments, path);
     if (!parameters) continue;
-    const bool same = route.method == request.method ||
-                      (route.method == "GET" && request.method == "HEAD");
+    const bool same =
+        route.method == request.method || (route.method == "GET" && request.method == "HEAD");
     if (same) {
       request.path_params = std::move(*parameters);
       return route.handler(request);
@@ -76,13 +76,16 @@ Response Router::route(Request& request) const {
     allowed.insert(route.method);
   }
   if (allowed.empty()) {
-    return error_response(404, "", "no route " + request.method + " " + request.path +
-                                       "; GET /openapi.yaml lists them", "", "unknown_route");
+    return error_response(
+        404, "",
+        "no route " + request.method + " " + request.path + "; GET /openapi.yaml lists them", "",
+        "unknown_route");
   }
   std::string methods;
   for (const std::string& method : allowed) methods += (methods.empty() ? "" : ", ") + method;
   Response response = error_response(
-      405, "", request.path + " does not take " + request.method + "; accepted is " + methods, "", "");
+      405, "", request.path + " does not take " + request.method + "; accepted is " + methods, "",
+      "");
   response.headers["Allow"] = methods;
   return response;
 }

@@ -21,8 +21,8 @@ std::string listed(const std::vector<std::string>& names) {
 
 Error unknown_corpus(const std::string& name, size_t index, const NamedInputs& inputs) {
   return {ErrorCode::invalid_argument,
-          "corpus \"" + name + "\" does not exist; known are: " +
-              listed(known_corpora(inputs.data_dir)) +
+          "corpus \"" + name +
+              "\" does not exist; known are: " + listed(known_corpora(inputs.data_dir)) +
               "; a folder of files below corpora/ in the data directory becomes one",
           "data.corpora[" + std::to_string(index) + "].name"};
 }
@@ -74,9 +74,10 @@ Result<job::JobFile> resolve_inputs(const std::string& id, job::TrainSpec spec,
     const job::JobDirectory other{inputs.data_dir / "jobs" / spec.init_from};
     std::error_code none;
     if (!std::filesystem::is_directory(other.checkpoints(), none)) {
-      return Error{ErrorCode::invalid_argument,
-                   "job \"" + spec.init_from + "\" has no checkpoint here; GET /jobs lists the jobs",
-                   "init_from"};
+      return Error{
+          ErrorCode::invalid_argument,
+          "job \"" + spec.init_from + "\" has no checkpoint here; GET /jobs lists the jobs",
+          "init_from"};
     }
     file.init_checkpoints = other.checkpoints().string();
   }

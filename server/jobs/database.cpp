@@ -43,8 +43,8 @@ int64_t Database::last_insert_id() const { return sqlite3_last_insert_rowid(hand
 int64_t Database::changes() const { return sqlite3_changes64(handle_); }
 
 Statement::Statement(Database& database, std::string_view sql) : database_(database) {
-  check(sqlite3_prepare_v2(database.handle(), sql.data(), static_cast<int>(sql.size()),
-                           &statement_, nullptr));
+  check(sqlite3_prepare_v2(database.handle(), sql.data(), static_cast<int>(sql.size()), &statement_,
+                           nullptr));
 }
 
 Statement::~Statement() { sqlite3_finalize(statement_); }

@@ -73,8 +73,7 @@ std::vector<job::Event> parse_lines(std::string_view bytes, double time, size_t&
 
 size_t EventTail::drain() {
   size_t n_events = 0;
-  while (drain_part(n_events)) {
-  }
+  while (drain_part(n_events)) {}
   return n_events;
 }
 
@@ -93,9 +92,8 @@ bool EventTail::drain_part(size_t& n_events) {
     events = parse_lines(bytes, now(), used);
     if (used == 0 && bytes.size() > kMaxEventLine) {
       used = bytes.size();
-      events.push_back(warning("an event of more than " + std::to_string(kMaxEventLine) +
-                                   " bytes was skipped",
-                               now()));
+      events.push_back(warning(
+          "an event of more than " + std::to_string(kMaxEventLine) + " bytes was skipped", now()));
       skipping_ = true;
     }
     if (used == 0) return false;

@@ -71,9 +71,7 @@ Json estimated_finish(const JobView& view) {
   return seconds(event.time + eta->second);
 }
 
-Json trained_tokens(const JobView& view) {
-  return number_or_null(view.numbers.metrics, "tokens");
-}
+Json trained_tokens(const JobView& view) { return number_or_null(view.numbers.metrics, "tokens"); }
 
 // The field of an object that we wrote ourselves, null when it is not there.
 Json field(const Json& object, const char* name) {
@@ -93,8 +91,8 @@ std::string training_file(const Json& data) {
 }
 
 Json hyperparameters(const Json& spec) {
-  Json parameters = {{"n_epochs", "auto"}, {"batch_size", "auto"},
-                     {"learning_rate_multiplier", "auto"}};
+  Json parameters = {
+      {"n_epochs", "auto"}, {"batch_size", "auto"}, {"learning_rate_multiplier", "auto"}};
   const Json tokens = field(spec, "batch_tokens");
   const Json length = field(spec, "sequence_length");
   if (tokens.is_number_unsigned() && length.is_number_unsigned() && length > 0) {

@@ -50,10 +50,10 @@ Result<std::unique_ptr<JobService>> JobService::open(JobServiceOptions options) 
   }
   if (error) {
     const bool full = error == std::errc::no_space_on_device;
-    return Error{full ? ErrorCode::resource_exhausted : ErrorCode::unavailable,
-                 "cannot use the data directory " + options.data_dir.string() + ": " +
-                     error.message(),
-                 "data_dir"};
+    return Error{
+        full ? ErrorCode::resource_exhausted : ErrorCode::unavailable,
+        "cannot use the data directory " + options.data_dir.string() + ": " + error.message(),
+        "data_dir"};
   }
   auto store = Store::open(options.data_dir / "tristill.db");
   if (!store) return store.error();
@@ -78,9 +78,9 @@ std::map<std::string, uint64_t> JobService::counts() const { return parts_->stor
 
 bool JobService::uses_traces(std::string_view name) const {
   using job::JobState;
-  const auto jobs = parts_->store->in_states({JobState::queued, JobState::running,
-                                              JobState::pausing, JobState::paused,
-                                              JobState::cancelling});
+  const auto jobs =
+      parts_->store->in_states({JobState::queued, JobState::running, JobState::pausing,
+                                JobState::paused, JobState::cancelling});
   return std::ranges::any_of(jobs, [&](const Job& job) {
     const auto spec = job::parse_train_spec(job.spec);
     return spec && std::ranges::find(spec->data.traces, name) != spec->data.traces.end();

@@ -267,8 +267,8 @@ Result<std::vector<Job>> Store::list(std::string_view after, size_t limit) {
     before = job->sequence;
   }
   std::vector<Job> jobs;
-  Statement row(reader_, std::string(kSelectJob) +
-                             "WHERE sequence < ? ORDER BY sequence DESC LIMIT ?");
+  Statement row(reader_,
+                std::string(kSelectJob) + "WHERE sequence < ? ORDER BY sequence DESC LIMIT ?");
   row.bind(before).bind(static_cast<int64_t>(limit));
   while (row.step()) jobs.push_back(read_job(row));
   return jobs;
@@ -302,8 +302,8 @@ Result<Job> Store::change(const std::string& id, const Transition& transition) {
   if (!job) return Error{ErrorCode::not_found, "no job has the id \"" + id + "\"", "id"};
   if (!may_become(job->state, transition.to)) {
     return Error{ErrorCode::conflict,
-                 "job " + id + " is " + std::string(to_string(job->state)) +
-                     "; it cannot become " + std::string(to_string(transition.to)),
+                 "job " + id + " is " + std::string(to_string(job->state)) + "; it cannot become " +
+                     std::string(to_string(transition.to)),
                  ""};
   }
   if (is_final(job->state)) {

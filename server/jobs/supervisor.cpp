@@ -137,13 +137,13 @@ Result<void> Supervisor::prepare_directory(const Job& job) {
 }
 
 void Supervisor::follow(const Job& job, WorkerProcess process) {
-  current_.emplace(Current{
-      .id = job.id,
-      .process = std::move(process),
-      .tail = EventTail(store_, job.id, directory(job.id).events(), job.event_offset),
-      .asked_at = {},
-      .killed = false,
-      .end = {}});
+  current_.emplace(
+      Current{.id = job.id,
+              .process = std::move(process),
+              .tail = EventTail(store_, job.id, directory(job.id).events(), job.event_offset),
+              .asked_at = {},
+              .killed = false,
+              .end = {}});
 }
 
 void Supervisor::watch() {
@@ -199,9 +199,9 @@ Result<Job> Supervisor::carry_out(const Job& job, const Verdict& verdict) {
                     .failures = verdict.failures};
   switch (verdict.next) {
     case NextStep::publish: {
-      const auto deployed = deploy_model(directory(job.id).model(),
-                                         options_.inputs.data_dir / "models", job.name,
-                                         options_.publish_model);
+      const auto deployed =
+          deploy_model(directory(job.id).model(), options_.inputs.data_dir / "models", job.name,
+                       options_.publish_model);
       if (deployed) {
         change.to = JobState::succeeded;
         change.message = "Job succeeded; model " + job.name + " is served";
@@ -223,12 +223,12 @@ Result<Job> Supervisor::carry_out(const Job& job, const Verdict& verdict) {
 
 void Supervisor::fail(const std::string& id, const Error& error) {
   log_error("job cannot start", {{"job", id}, {"reason", error.message}});
-  const auto changed = store_.change(
-      id, {.to = JobState::failed,
-           .message = error.message,
-           .failure = JobFailure{error_name(error.code), error.message, error.param},
-           .fine_tuned_model = {},
-           .failures = {}});
+  const auto changed =
+      store_.change(id, {.to = JobState::failed,
+                         .message = error.message,
+                         .failure = JobFailure{error_name(error.code), error.message, error.param},
+                         .fine_tuned_model = {},
+                         .failures = {}});
   // Refused when it was cancelled meanwhile: a job without a worker is then concluded later.
   if (changed) news_.ring();
 }

@@ -26,8 +26,15 @@ constexpr int kNiceness = 10;
 
 // What a worker may know of the daemon's environment. Secrets are not among it.
 constexpr std::array kPassedOn = {
-    "PATH",  "HOME",  "LANG",            "LC_ALL",          "TZ",
-    "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
 };
 
 std::vector<std::string> worker_environment() {
@@ -76,8 +83,8 @@ void prepare(SpawnOptions& options, const job::JobDirectory& directory) {
   sigfillset(&all_defaults);
   posix_spawnattr_setsigmask(&options.attributes, &none);
   posix_spawnattr_setsigdefault(&options.attributes, &all_defaults);
-  posix_spawnattr_setflags(&options.attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
-                                                    POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setflags(&options.attributes,
+                           POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 }
 
 // Serving goes first: for processor time, and when the kernel must end someone.

@@ -12,7 +12,7 @@ Result<void> Registry::publish(const std::string& name, const std::filesystem::p
   auto served = std::make_shared<ServedModel>();
   served->name = name;
   served->path = path;
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) == 0) served->created = info.st_mtime;
   served->model = std::move(*model);
   served->engine = std::make_unique<engine::Engine>(served->model, options_);
@@ -38,9 +38,10 @@ Result<std::shared_ptr<ServedModel>> Registry::find(const std::string& name) con
   if (models_.size() == 1) return models_.begin()->second;
   std::string names;
   for (const auto& [served, model] : models_) names += (names.empty() ? "" : ", ") + served;
-  return Error{ErrorCode::not_found,
-               "no model is called \"" + name + "\"; served are: " + (names.empty() ? "none" : names),
-               "model"};
+  return Error{
+      ErrorCode::not_found,
+      "no model is called \"" + name + "\"; served are: " + (names.empty() ? "none" : names),
+      "model"};
 }
 
 std::vector<std::shared_ptr<ServedModel>> Registry::list() const {

@@ -68,8 +68,8 @@ void Choice::end(FinishReason reason) {
 void Choice::show(const engine::TokenEvent& event) {
   if (!options_.logprobs) return;
   const std::string_view bytes = tokenizer_.bytes_of(event.token);
-  ShownToken shown{event.token, shown_bytes(bytes), event.has_logprobs, finite(event.logprob),
-                   event.top_logprobs, offset_};
+  ShownToken shown{event.token,           shown_bytes(bytes), event.has_logprobs,
+                   finite(event.logprob), event.top_logprobs, offset_};
   offset_ += utf8_length(bytes);
   tokens_.push_back(std::move(shown));
 }

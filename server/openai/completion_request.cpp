@@ -12,7 +12,8 @@ using nlohmann::json;
 constexpr int64_t kMaxToken = INT32_MAX;
 
 bool is_token(const json& value) {
-  return value.is_number_integer() && value.get<int64_t>() >= 0 && value.get<int64_t>() <= kMaxToken;
+  return value.is_number_integer() && value.get<int64_t>() >= 0 &&
+         value.get<int64_t>() <= kMaxToken;
 }
 
 bool all_tokens(const json& list) {
@@ -66,7 +67,8 @@ void read_prompt(Fields& fields, CompletionRequest& request) {
   } else if (prompt->is_array() && !prompt->empty() && prompt->size() <= (1U << 20)) {
     read_prompt_list(fields, *prompt, request);
     if (request.prompts.size() > kMaxPrompts) {
-      fields.refuse("prompt", prompt->size(), "at most " + std::to_string(kMaxPrompts) + " prompts");
+      fields.refuse("prompt", prompt->size(),
+                    "at most " + std::to_string(kMaxPrompts) + " prompts");
     }
   } else {
     fields.refuse("prompt", *prompt,
@@ -160,7 +162,8 @@ Result<CompletionRequest> check_together(CompletionRequest request) {
                                   "; accepted is 0, 1 or the value of n");
   }
   if (static_cast<uint64_t>(request.n) * request.prompts.size() > kMaxChoices) {
-    return refusal("n", "n times the number of prompts is more than " + std::to_string(kMaxChoices));
+    return refusal("n",
+                   "n times the number of prompts is more than " + std::to_string(kMaxChoices));
   }
   if (request.suffix && (request.prompts.size() != 1 || request.prompts[0].size() != 1 ||
                          !request.prompts[0][0].is_text)) {

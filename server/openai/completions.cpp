@@ -29,9 +29,9 @@ http::Response refusal(const Error& error) {
   }
   const bool too_long = error.code == ErrorCode::invalid_argument && error.param == "prompt" &&
                         error.message.find("context") != std::string::npos;
-  return too_long ? http::error_response(400, "", error.message, error.param,
-                                         "context_length_exceeded")
-                  : http::error_response(error);
+  return too_long
+             ? http::error_response(400, "", error.message, error.param, "context_length_exceeded")
+             : http::error_response(error);
 }
 
 // A request on its way: the choices in order of their index, and what every answer repeats.
@@ -121,9 +121,8 @@ Result<void> Completion::submit() {
 std::string Completion::ignored() const {
   std::string names;
   for (const std::string& name : request_.ignored) {
-    const bool plain = std::all_of(name.begin(), name.end(), [](unsigned char c) {
-      return c > ' ' && c < 127 && c != ',';
-    });
+    const bool plain = std::all_of(name.begin(), name.end(),
+                                   [](unsigned char c) { return c > ' ' && c < 127 && c != ','; });
     if (plain && names.size() < 512) names += (names.empty() ? "" : ", ") + name;
   }
   return names;
@@ -179,7 +178,8 @@ json Completion::choice_json(Choice& choice) {
 }
 
 http::Response Completion::answer(const std::function<bool()>& client_gone) {
-  while (!std::all_of(choices_.begin(), choices_.end(), [](const Choice& c) { return c.finished(); })) {
+  while (!std::all_of(choices_.begin(), choices_.end(),
+                      [](const Choice& c) { return c.finished(); })) {
     advance_all(kGonePoll);
     if (client_gone()) {
       metrics_.cancelled();
@@ -208,7 +208,8 @@ std::string sse(const json& data) {
 
 bool Completion::write_news(http::StreamWriter& writer, Choice& choice) {
   if (choice.finish() == FinishReason::error) {
-    const auto failed = http::error_response(500, "", "generation failed: " + choice.error(), "", "");
+    const auto failed =
+        http::error_response(500, "", "generation failed: " + choice.error(), "", "");
     return writer.write(sse(json::parse(failed.body)));
   }
   json chunk = envelope();

@@ -97,9 +97,7 @@ class Fields {
     const double number = value.get<double>();
     return number == std::floor(number) && std::abs(number) < 9e15;
   }
-  static std::string shown(double number) {
-    return nlohmann::json(number).dump();
-  }
+  static std::string shown(double number) { return nlohmann::json(number).dump(); }
 
   const nlohmann::json& object_;
   std::set<std::string, std::less<>> known_;

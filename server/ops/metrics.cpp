@@ -7,7 +7,9 @@ namespace {
 
 using Buckets = prometheus::Histogram::BucketBoundaries;
 
-Buckets request_buckets() { return {.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}; }
+Buckets request_buckets() {
+  return {.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60};
+}
 
 Buckets first_token_buckets() {
   return {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40};
@@ -30,7 +32,8 @@ prometheus::Counter* counter(prometheus::Registry& registry, const char* name, c
 std::string route_of(const std::string& path) {
   size_t slashes = 0;
   for (size_t i = 0; i < path.size(); ++i) {
-    if (path[i] == '/' && ++slashes == (path.starts_with("/v1/") ? 3U : 2U)) return path.substr(0, i);
+    if (path[i] == '/' && ++slashes == (path.starts_with("/v1/") ? 3U : 2U))
+      return path.substr(0, i);
   }
   return path;
 }
@@ -53,16 +56,19 @@ Metrics::Metrics()
       completion_seconds_(histogram(registry_, "tristill_e2e_request_latency_seconds",
                                     "Time from submission to the end of a completion",
                                     request_buckets())),
-      prompt_tokens_(counter(registry_, "tristill_prompt_tokens_total", "Prompt tokens of finished completions")),
+      prompt_tokens_(counter(registry_, "tristill_prompt_tokens_total",
+                             "Prompt tokens of finished completions")),
       generated_tokens_(counter(registry_, "tristill_generation_tokens_total",
                                 "Generated tokens of finished completions")),
       cancelled_(counter(registry_, "tristill_requests_cancelled_total",
                          "Completions whose client left before the end")) {}
 
-void Metrics::request(const std::string& method, const std::string& path, int status, double seconds) {
+void Metrics::request(const std::string& method, const std::string& path, int status,
+                      double seconds) {
   // Unknown paths are the client's to choose: they must not make labels.
   const std::string route = status == 404 || status == 405 ? "other" : route_of(path);
-  requests_.Add({{"method", method}, {"route", route}, {"status", std::to_string(status)}}).Increment();
+  requests_.Add({{"method", method}, {"route", route}, {"status", std::to_string(status)}})
+      .Increment();
   request_seconds_->Observe(seconds);
 }
 

@@ -26,7 +26,8 @@ std::string start_page(const models::Registry& registry) {
          "<h1>tristill</h1><p>Ternary code completion. Models served:</p><ul>" +
          rows +
          "</ul><pre>curl http://HOST:PORT/v1/completions -H 'Content-Type: application/json' \\\n"
-         "  -d '{\"prompt\": \"def fibonacci(n):\\n\", \"max_tokens\": 48, \"temperature\": 0}'</pre>"
+         "  -d '{\"prompt\": \"def fibonacci(n):\\n\", \"max_tokens\": 48, \"temperature\": "
+         "0}'</pre>"
          "<p><a href=\"/openapi.yaml\">API</a> · <a href=\"/v1/models\">models</a> · "
          "<a href=\"/jobs\">jobs</a> · <a href=\"/metrics\">metrics</a></p>\n";
 }
@@ -37,10 +38,11 @@ void add_routes(http::Router& router, const models::Registry& registry, Metrics&
                 std::function<bool()> is_draining) {
   const auto alive = [](const http::Request&) { return ok(); };
   const auto ready = [&registry, is_draining](const http::Request&) {
-    if (is_draining()) return http::error_response(503, "", "draining: the daemon is stopping", "", "draining");
+    if (is_draining())
+      return http::error_response(503, "", "draining: the daemon is stopping", "", "draining");
     if (registry.list().empty()) {
-      return http::error_response(503, "", "no model is served; start with --model FILE or finish a job",
-                                  "", "no_model");
+      return http::error_response(
+          503, "", "no model is served; start with --model FILE or finish a job", "", "no_model");
     }
     return ok();
   };

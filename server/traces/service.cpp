@@ -22,10 +22,14 @@ std::string value_of(const std::map<std::string, std::string>& values, const std
 }
 
 Json to_json(const TraceSet& set) {
-  return {{"id", set.name},         {"object", "trace"},
-          {"name", set.name},       {"created_at", set.created_at},
-          {"records", set.records}, {"tokens", set.tokens},
-          {"scored_tokens", set.scored_tokens}, {"bytes", set.bytes},
+  return {{"id", set.name},
+          {"object", "trace"},
+          {"name", set.name},
+          {"created_at", set.created_at},
+          {"records", set.records},
+          {"tokens", set.tokens},
+          {"scored_tokens", set.scored_tokens},
+          {"bytes", set.bytes},
           {"tokenizer", set.tokenizer}};
 }
 
@@ -119,10 +123,10 @@ Result<std::unique_ptr<TraceService>> TraceService::open(TraceServiceOptions opt
   if (!error) std::filesystem::create_directories(options.data_dir / "traces", error);
   if (error) {
     const bool full = error == std::errc::no_space_on_device;
-    return Error{full ? ErrorCode::resource_exhausted : ErrorCode::unavailable,
-                 "cannot use the data directory " + options.data_dir.string() + ": " +
-                     error.message(),
-                 "data_dir"};
+    return Error{
+        full ? ErrorCode::resource_exhausted : ErrorCode::unavailable,
+        "cannot use the data directory " + options.data_dir.string() + ": " + error.message(),
+        "data_dir"};
   }
   auto parts = std::make_unique<Parts>(std::move(options));
   return std::unique_ptr<TraceService>(new TraceService(std::move(parts)));

@@ -33,7 +33,7 @@ Error storage_error(const std::string& what, const std::error_code& reason) {
 
 // A folder's content changes only when its shard is made: its time is the set's birth.
 int64_t birth_of(const fs::path& folder) {
-  struct stat status {};
+  struct stat status{};
   return ::stat(folder.c_str(), &status) == 0 ? static_cast<int64_t>(status.st_mtime) : 0;
 }
 

@@ -46,7 +46,8 @@ void expect_equal(const IntegerMatrix& a, const IntegerMatrix& b) {
 
 TEST_F(ModelFileTest, ComesBackAsItWasWritten) {
   for (const WeightKind kind : {WeightKind::ternary, WeightKind::int8}) {
-    const auto model = test::random_model({.weights = kind, .tied_embeddings = false, .logit_softcap = 15});
+    const auto model =
+        test::random_model({.weights = kind, .tied_embeddings = false, .logit_softcap = 15});
     written(model);
     const auto loaded = read_model_file(path_);
     ASSERT_TRUE(loaded) << loaded.error().message;
@@ -160,8 +161,14 @@ TEST(Config, NamesTheFieldAtFault) {
 }
 
 TEST(Config, CountsTheParametersOfThe100M) {
-  const ModelConfig c{.n_layers = 12, .d_model = 768, .d_ff = 2048, .n_heads = 12, .n_kv_heads = 4,
-                      .head_dim = 64, .vocab_size = 32000, .max_context = 1024};
+  const ModelConfig c{.n_layers = 12,
+                      .d_model = 768,
+                      .d_ff = 2048,
+                      .n_heads = 12,
+                      .n_kv_heads = 4,
+                      .head_dim = 64,
+                      .vocab_size = 32000,
+                      .max_context = 1024};
   EXPECT_EQ(count_parameters(c).linear, 75497472U);
   EXPECT_EQ(count_parameters(c).embedding, 24576000U);
 }

@@ -10,9 +10,12 @@ namespace {
 TEST(Tokenizer, EveryByteStringComesBack) {
   const auto tokenizer = test::tiny_tokenizer();
   for (const std::string& text :
-       {std::string("def f(self):\n    return 1\n"), std::string(""), std::string("  "), std::string("\n\n\t"),
-        std::string("caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80"), std::string("a\xE2\x96\x81" "b \xE2\x96\x81"),
-        std::string("nul\0byte", 8), std::string("\xFF\xFE\xC3"), std::string("<fim_prefix></s><unk>")}) {
+       {std::string("def f(self):\n    return 1\n"), std::string(""), std::string("  "),
+        std::string("\n\n\t"), std::string("caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80"),
+        std::string("a\xE2\x96\x81"
+                    "b \xE2\x96\x81"),
+        std::string("nul\0byte", 8), std::string("\xFF\xFE\xC3"),
+        std::string("<fim_prefix></s><unk>")}) {
     EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text);
   }
   RandomStream random(1, 0);

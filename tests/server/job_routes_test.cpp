@@ -53,11 +53,27 @@ TEST_F(JobRoutesTest, ACreatedJobHasOpenAisFieldsAndOurs) {
   start();
   const auto answer = call("POST", "/jobs", body("tiny").dump());
   ASSERT_EQ(answer.status, 200) << answer.response.body;
-  for (const char* field :
-       {"id", "object", "created_at", "error", "finished_at", "fine_tuned_model",
-        "hyperparameters", "model", "organization_id", "result_files", "seed", "status",
-        "trained_tokens", "training_file", "validation_file", "estimated_finish", "method",
-        "metadata", "kind", "spec", "progress"}) {
+  for (const char* field : {"id",
+                            "object",
+                            "created_at",
+                            "error",
+                            "finished_at",
+                            "fine_tuned_model",
+                            "hyperparameters",
+                            "model",
+                            "organization_id",
+                            "result_files",
+                            "seed",
+                            "status",
+                            "trained_tokens",
+                            "training_file",
+                            "validation_file",
+                            "estimated_finish",
+                            "method",
+                            "metadata",
+                            "kind",
+                            "spec",
+                            "progress"}) {
     EXPECT_TRUE(answer.body.contains(field)) << field;
   }
   EXPECT_EQ(answer.body["object"], "fine_tuning.job");
@@ -317,9 +333,8 @@ TEST_F(JobRoutesTest, KnowsWhichTracesAreInUse) {
 TEST(JobJson, NumbersThatJsonLacksAreNull) {
   StoredEvent stored{.id = 7, .type = "metrics", .event = {}};
   stored.event.message = "bad \xff byte";
-  stored.event.numbers = {{"loss", std::numeric_limits<double>::quiet_NaN()},
-                          {"step", 3},
-                          {"share", 0.5}};
+  stored.event.numbers = {
+      {"loss", std::numeric_limits<double>::quiet_NaN()}, {"step", 3}, {"share", 0.5}};
   const auto event = json::parse(event_json(stored));
   EXPECT_EQ(event["id"], "ftevent-7");
   EXPECT_TRUE(event["data"]["loss"].is_null());

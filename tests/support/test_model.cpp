@@ -29,7 +29,8 @@ IntegerMatrix int8_matrix(size_t rows, size_t cols, uint64_t seed, uint64_t stre
   for (int8_t& value : matrix.values) {
     value = static_cast<int8_t>(std::fmax(-127.0F, std::fmin(127.0F, numbers.next() * 40.0F)));
   }
-  for (float& scale : matrix.scale) scale = size / 40.0F * (0.9F + 0.2F * std::fabs(numbers.next()));
+  for (float& scale : matrix.scale)
+    scale = size / 40.0F * (0.9F + 0.2F * std::fabs(numbers.next()));
   return matrix;
 }
 
@@ -87,17 +88,19 @@ std::string tiny_sentencepiece() {
   const std::string space = "\xE2\x96\x81";
   float score = 0;
   const auto add = [&](const std::string& text) { model += piece(text, score -= 1, kNormal); };
-  for (const std::string& merged : {space + space, space + space + space + space, std::string("de"), std::string("def"),
-                                    "def" + space, std::string("re"), std::string("et"), std::string("urn"),
-                                    std::string("ur"), std::string("ret"), std::string("return"), std::string("in"),
-                                    std::string("on"), std::string("er"), std::string("se"), std::string("self")}) {
+  for (const std::string& merged :
+       {space + space, space + space + space + space, std::string("de"), std::string("def"),
+        "def" + space, std::string("re"), std::string("et"), std::string("urn"), std::string("ur"),
+        std::string("ret"), std::string("return"), std::string("in"), std::string("on"),
+        std::string("er"), std::string("se"), std::string("self")}) {
     add(merged);
   }
   add(space);
   add("\n");
   for (char c = '!'; c <= '~'; ++c) add(std::string(1, c));
   std::string trainer = field(3, uint64_t{2}) + field(35, uint64_t{1});  // BPE, byte fallback
-  trainer += field(40, uint64_t{0}) + field(41, ~uint64_t{0}) + field(42, uint64_t{1}) + field(43, ~uint64_t{0});
+  trainer += field(40, uint64_t{0}) + field(41, ~uint64_t{0}) + field(42, uint64_t{1}) +
+             field(43, ~uint64_t{0});
   std::string normalizer = field(1, std::string("identity"));
   normalizer += field(3, uint64_t{0}) + field(4, uint64_t{0}) + field(5, uint64_t{1});
   return model + field(2, trainer) + field(3, normalizer);
@@ -124,7 +127,8 @@ ModelTensors random_model(const RandomModelOptions& o) {
   c.n_kv_heads = o.n_kv_heads;
   c.head_dim = o.head_dim;
   c.max_context = o.max_context;
-  c.vocab_size = o.vocab_size != 0 ? o.vocab_size : static_cast<uint32_t>(tiny_tokenizer()->vocab_size());
+  c.vocab_size =
+      o.vocab_size != 0 ? o.vocab_size : static_cast<uint32_t>(tiny_tokenizer()->vocab_size());
   c.weights = o.weights;
   c.activation = o.activation;
   c.qk_norm = o.qk_norm;
@@ -135,7 +139,8 @@ ModelTensors random_model(const RandomModelOptions& o) {
   const auto matrix = [&](size_t rows, size_t cols) {
     return o.weights == WeightKind::ternary
                ? ternary_matrix(rows, cols, o.seed, ++stream)
-               : int8_matrix(rows, cols, o.seed, ++stream, 1.0F / std::sqrt(static_cast<float>(cols)));
+               : int8_matrix(rows, cols, o.seed, ++stream,
+                             1.0F / std::sqrt(static_cast<float>(cols)));
   };
   model.embedding = int8_matrix(c.vocab_size, c.d_model, o.seed, ++stream, 0.3F);
   if (!c.tied_embeddings) model.head = int8_matrix(c.vocab_size, c.d_model, o.seed, ++stream, 0.3F);

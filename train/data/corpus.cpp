@@ -24,12 +24,14 @@ bool is_passed_over(const fs::path& folder) {
 }
 
 // Relative paths of the wanted files, sorted.
-std::vector<std::string> list_files(const fs::path& root, const std::vector<std::string>& extensions) {
+std::vector<std::string> list_files(const fs::path& root,
+                                    const std::vector<std::string>& extensions) {
   std::vector<std::string> paths;
   auto it = fs::recursive_directory_iterator(root, fs::directory_options::skip_permission_denied);
   for (; it != fs::recursive_directory_iterator(); ++it) {
     if (it->is_directory() && is_passed_over(it->path())) it.disable_recursion_pending();
-    if (it->is_symlink() || !it->is_regular_file() || !has_extension(it->path(), extensions)) continue;
+    if (it->is_symlink() || !it->is_regular_file() || !has_extension(it->path(), extensions))
+      continue;
     paths.push_back(fs::relative(it->path(), root).generic_string());
   }
   std::sort(paths.begin(), paths.end());
@@ -48,8 +50,8 @@ bool is_held_out(const std::string& path, double share) {
 Result<Corpus> read_corpus(const job::ResolvedCorpus& corpus, double held_out) {
   const fs::path root(corpus.path);
   if (!fs::is_directory(root)) {
-    return Error{ErrorCode::not_found, "corpus " + corpus.source.name + ": no directory " + corpus.path,
-                 "data.corpora"};
+    return Error{ErrorCode::not_found,
+                 "corpus " + corpus.source.name + ": no directory " + corpus.path, "data.corpora"};
   }
   Corpus out;
   std::unordered_set<std::string> seen;
@@ -77,9 +79,10 @@ Result<Corpus> read_corpus(const job::ResolvedCorpus& corpus, double held_out) {
     out.documents.push_back(std::move(document));
   }
   if (out.summary.files == 0) {
-    return Error{ErrorCode::invalid_argument,
-                 "corpus " + corpus.source.name + " holds no usable file with the wanted extensions",
-                 "data.corpora"};
+    return Error{
+        ErrorCode::invalid_argument,
+        "corpus " + corpus.source.name + " holds no usable file with the wanted extensions",
+        "data.corpora"};
   }
   out.summary.manifest_sha256 = to_hex(sha256(manifest));
   return out;

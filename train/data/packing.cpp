@@ -99,7 +99,8 @@ struct BatchStream::Rows {
   }
 
   Batch finish() && {
-    return {std::move(tokens), std::move(labels), std::move(segment_start), std::move(teacher), bytes};
+    return {std::move(tokens), std::move(labels), std::move(segment_start), std::move(teacher),
+            bytes};
   }
 
   int64_t n_tokens;
@@ -220,8 +221,8 @@ std::vector<Batch> evaluation_batches(const TokenSource& source, const Tokenizer
     Rows batch(rows, tokens, tokenizer.special().eos);
     for (int64_t row = 0; row < rows; ++row) {
       int64_t column = 0;
-      while (tokens - column >= static_cast<int64_t>(kMinRoom) &&
-             document < source.documents() && labelled < max_tokens) {
+      while (tokens - column >= static_cast<int64_t>(kMinRoom) && document < source.documents() &&
+             labelled < max_tokens) {
         const size_t first = source.starts[document] + offset;
         const size_t end = source.starts[document + 1];
         const size_t n = std::min(static_cast<size_t>(tokens - column) + 1, end - first);

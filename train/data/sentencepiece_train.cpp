@@ -52,26 +52,26 @@ Result<std::string> train_sentencepiece(const std::vector<std::string_view>& tex
   const std::string control = std::string(kFimPrefixPiece) + "," + std::string(kFimSuffixPiece) +
                               "," + std::string(kFimMiddlePiece) + "," + std::string(kFileSepPiece);
   std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(
-      {{"model_type", "bpe"},
-       {"vocab_size", std::to_string(vocab_size)},
-       {"byte_fallback", "true"},
-       {"normalization_rule_name", "identity"},
-       {"add_dummy_prefix", "false"},
-       {"remove_extra_whitespaces", "false"},
-       {"split_digits", "true"},
-       {"allow_whitespace_only_pieces", "true"},
-       {"control_symbols", control},
-       {"bos_id", "-1"},
-       {"pad_id", "-1"},
-       {"unk_id", "0"},
-       {"eos_id", "1"},
-       {"character_coverage", "1.0"},
-       {"input_sentence_size", "0"},
-       {"max_sentence_length", "8192"},
-       {"num_threads", "2"},
-       {"minloglevel", "1"}},
-      &iterator, &model);
+  const auto status =
+      sentencepiece::SentencePieceTrainer::Train({{"model_type", "bpe"},
+                                                  {"vocab_size", std::to_string(vocab_size)},
+                                                  {"byte_fallback", "true"},
+                                                  {"normalization_rule_name", "identity"},
+                                                  {"add_dummy_prefix", "false"},
+                                                  {"remove_extra_whitespaces", "false"},
+                                                  {"split_digits", "true"},
+                                                  {"allow_whitespace_only_pieces", "true"},
+                                                  {"control_symbols", control},
+                                                  {"bos_id", "-1"},
+                                                  {"pad_id", "-1"},
+                                                  {"unk_id", "0"},
+                                                  {"eos_id", "1"},
+                                                  {"character_coverage", "1.0"},
+                                                  {"input_sentence_size", "0"},
+                                                  {"max_sentence_length", "8192"},
+                                                  {"num_threads", "2"},
+                                                  {"minloglevel", "1"}},
+                                                 &iterator, &model);
   if (status.ok()) return model;
   return Error{ErrorCode::invalid_argument,
                "cannot train a tokenizer of " + std::to_string(vocab_size) +

@@ -33,8 +33,7 @@ Function symbol(const char* name) {
 }  // namespace
 
 Result<std::string> train_sentencepiece(const std::vector<std::string_view>& texts,
-                                        uint32_t vocab_size,
-                                        const std::filesystem::path& scratch) {
+                                        uint32_t vocab_size, const std::filesystem::path& scratch) {
   Result<std::string> result = Error{};
   const std::string folder = scratch.string();
   symbol<TrainTokenizer>(kTrainTokenizer)(&texts, vocab_size, &folder, &result);

@@ -29,7 +29,9 @@ std::optional<double> number_of(const json& value) {
   return std::nullopt;
 }
 
-Error corrupt(std::string message) { return {ErrorCode::corrupt, "event: " + std::move(message), ""}; }
+Error corrupt(std::string message) {
+  return {ErrorCode::corrupt, "event: " + std::move(message), ""};
+}
 
 template <class T, size_t N>
 std::optional<T> named(const T (&all)[N], const json& object, const char* key) {
@@ -67,9 +69,12 @@ std::string_view to_string(EventLevel level) {
 std::string format_event(const Event& event) {
   json numbers = json::object();
   for (const auto& [key, value] : event.numbers) numbers[key] = number_json(value);
-  const json line = {{"type", to_string(event.type)}, {"level", to_string(event.level)},
-                     {"time", event.time},            {"message", event.message},
-                     {"numbers", numbers},            {"texts", event.texts}};
+  const json line = {{"type", to_string(event.type)},
+                     {"level", to_string(event.level)},
+                     {"time", event.time},
+                     {"message", event.message},
+                     {"numbers", numbers},
+                     {"texts", event.texts}};
   return line.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -83,7 +88,8 @@ Result<Event> parse_event(std::string_view line) {
   if (!level) return corrupt("level is missing or unknown");
   event.type = *type;
   event.level = *level;
-  if (!object->contains("time") || !(*object)["time"].is_number()) return corrupt("time is no number");
+  if (!object->contains("time") || !(*object)["time"].is_number())
+    return corrupt("time is no number");
   event.time = (*object)["time"].get<double>();
   if (object->contains("message")) {
     if (!(*object)["message"].is_string()) return corrupt("message is no string");

@@ -62,7 +62,8 @@ void Fields::fail(const std::string& field, const std::string& message) {
 
 void Fields::refuse(const char* name, const std::string& accepted) {
   const json* value = look(name);
-  std::string given = value == nullptr ? "missing" : value->dump(-1, ' ', true, json::error_handler_t::replace);
+  std::string given =
+      value == nullptr ? "missing" : value->dump(-1, ' ', true, json::error_handler_t::replace);
   if (given.size() > 60) given = given.substr(0, 57) + "...";
   fail(name, where(name) + " is " + given + "; accepted is " + accepted);
 }
@@ -70,8 +71,9 @@ void Fields::refuse(const char* name, const std::string& accepted) {
 std::optional<int64_t> Fields::read_whole(const char* name, int64_t low, int64_t high) {
   const json* value = raw(name);
   if (value == nullptr) return std::nullopt;
-  bool ok = value->is_number_integer() &&
-            !(value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
+  bool ok =
+      value->is_number_integer() &&
+      !(value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
   const int64_t number = ok ? value->get<int64_t>() : 0;
   ok = ok && number >= low && number <= high;
   if (ok) return number;

@@ -21,7 +21,8 @@ Result<nlohmann::json> parse_json_object(std::string_view text);
 
 class Fields {
  public:
-  Fields(const nlohmann::json& object, std::string path) : object_(object), path_(std::move(path)) {}
+  Fields(const nlohmann::json& object, std::string path)
+      : object_(object), path_(std::move(path)) {}
 
   bool has(const char* name) const { return look(name) != nullptr; }
   void require(const char* name);
@@ -71,7 +72,9 @@ class Fields {
 
  private:
   const nlohmann::json* look(const char* name) const;
-  std::string where(const std::string& name) const { return path_.empty() ? name : path_ + "." + name; }
+  std::string where(const std::string& name) const {
+    return path_.empty() ? name : path_ + "." + name;
+  }
   std::optional<int64_t> read_whole(const char* name, int64_t low, int64_t high);
   std::optional<double> read_real(const char* name, double low, double high);
 

@@ -37,10 +37,11 @@ void read_model(Fields& fields, ModelConfig& c) {
   fields.real("rope_theta", 1, 1e12, c.rope_theta);
   fields.real("norm_eps", 1e-12, 0.1, c.norm_eps);
   fields.real("logit_softcap", 0, 1e4, c.logit_softcap);
-  fields.choice<Activation>("activation", {{"swiglu", Activation::swiglu},
-                                           {"squared_relu", Activation::squared_relu}}, c.activation);
-  fields.choice<WeightKind>("weights", {{"ternary", WeightKind::ternary}, {"int8", WeightKind::int8}},
-                            c.weights);
+  fields.choice<Activation>(
+      "activation", {{"swiglu", Activation::swiglu}, {"squared_relu", Activation::squared_relu}},
+      c.activation);
+  fields.choice<WeightKind>(
+      "weights", {{"ternary", WeightKind::ternary}, {"int8", WeightKind::int8}}, c.weights);
   fields.flag("qk_norm", c.qk_norm);
   fields.flag("sub_norm", c.sub_norm);
   fields.flag("tied_embeddings", c.tied_embeddings);
@@ -85,14 +86,17 @@ void read_data(Fields& fields, DataSpec& data) {
 }
 
 void read_budget(Fields& fields, BudgetSpec& budget) {
-  if (fields.has("max_steps")) fields.whole("max_steps", 1, int64_t{1} << 40, budget.max_steps.emplace());
-  if (fields.has("max_tokens")) fields.whole("max_tokens", 1, int64_t{1} << 50, budget.max_tokens.emplace());
-  if (fields.has("max_seconds")) fields.real("max_seconds", 0.1, kMaxSeconds, budget.max_seconds.emplace());
+  if (fields.has("max_steps"))
+    fields.whole("max_steps", 1, int64_t{1} << 40, budget.max_steps.emplace());
+  if (fields.has("max_tokens"))
+    fields.whole("max_tokens", 1, int64_t{1} << 50, budget.max_tokens.emplace());
+  if (fields.has("max_seconds"))
+    fields.real("max_seconds", 0.1, kMaxSeconds, budget.max_seconds.emplace());
 }
 
 void read_optimizer(Fields& fields, OptimizerSpec& optimizer) {
-  fields.choice<OptimizerKind>("kind", {{"muon", OptimizerKind::muon}, {"adamw", OptimizerKind::adamw}},
-                               optimizer.kind);
+  fields.choice<OptimizerKind>(
+      "kind", {{"muon", OptimizerKind::muon}, {"adamw", OptimizerKind::adamw}}, optimizer.kind);
   fields.real("lr", 1e-8, 10, optimizer.lr);
   fields.real("adamw_lr", 1e-8, 10, optimizer.adamw_lr);
   fields.real("weight_decay", 0, 10, optimizer.weight_decay);
@@ -162,26 +166,37 @@ Result<void> check_together(const TrainSpec& spec) {
   }
   const bool trained = spec.tokenizer.from_model.empty();
   const uint32_t padded = (spec.tokenizer.vocab_size + 63) / 64 * 64;
-  if (trained && (spec.model.vocab_size < spec.tokenizer.vocab_size || spec.model.vocab_size > padded)) {
-    return bad("model.vocab_size", "model.vocab_size is " + std::to_string(spec.model.vocab_size) +
-                                       ", tokenizer.vocab_size " +
-                                       std::to_string(spec.tokenizer.vocab_size) +
-                                       "; accepted is the same number, or it rounded up to a multiple of 64");
+  if (trained &&
+      (spec.model.vocab_size < spec.tokenizer.vocab_size || spec.model.vocab_size > padded)) {
+    return bad("model.vocab_size",
+               "model.vocab_size is " + std::to_string(spec.model.vocab_size) +
+                   ", tokenizer.vocab_size " + std::to_string(spec.tokenizer.vocab_size) +
+                   "; accepted is the same number, or it rounded up to a multiple of 64");
   }
   if (trained && spec.data.corpora.empty()) {
-    return bad("tokenizer.from_model", "a tokenizer is trained on corpora and none is named; "
-                                       "give tokenizer.from_model");
+    return bad("tokenizer.from_model",
+               "a tokenizer is trained on corpora and none is named; "
+               "give tokenizer.from_model");
   }
   return {};
 }
 
 json model_json(const ModelConfig& c) {
-  return {{"n_layers", c.n_layers}, {"d_model", c.d_model}, {"d_ff", c.d_ff},
-          {"n_heads", c.n_heads}, {"n_kv_heads", c.n_kv_heads}, {"head_dim", c.head_dim},
-          {"vocab_size", c.vocab_size}, {"max_context", c.max_context},
-          {"rope_theta", c.rope_theta}, {"norm_eps", c.norm_eps},
-          {"logit_softcap", c.logit_softcap}, {"activation", to_string(c.activation)},
-          {"weights", to_string(c.weights)}, {"qk_norm", c.qk_norm}, {"sub_norm", c.sub_norm},
+  return {{"n_layers", c.n_layers},
+          {"d_model", c.d_model},
+          {"d_ff", c.d_ff},
+          {"n_heads", c.n_heads},
+          {"n_kv_heads", c.n_kv_heads},
+          {"head_dim", c.head_dim},
+          {"vocab_size", c.vocab_size},
+          {"max_context", c.max_context},
+          {"rope_theta", c.rope_theta},
+          {"norm_eps", c.norm_eps},
+          {"logit_softcap", c.logit_softcap},
+          {"activation", to_string(c.activation)},
+          {"weights", to_string(c.weights)},
+          {"qk_norm", c.qk_norm},
+          {"sub_norm", c.sub_norm},
           {"tied_embeddings", c.tied_embeddings}};
 }
 
@@ -198,25 +213,41 @@ json train_json(const TrainSpec& s) {
   if (s.budget.max_seconds) budget["max_seconds"] = *s.budget.max_seconds;
   json tokenizer = {{"vocab_size", s.tokenizer.vocab_size}};
   if (!s.tokenizer.from_model.empty()) tokenizer["from_model"] = s.tokenizer.from_model;
-  json out = {
-      {"kind", "train"}, {"name", s.name}, {"model", model_json(s.model)},
-      {"quantized", s.quantized}, {"tokenizer", tokenizer},
-      {"data", {{"corpora", corpora}, {"traces", s.data.traces},
-                {"trace_weight", s.data.trace_weight}, {"fim_rate", s.data.fim_rate},
-                {"spm_rate", s.data.spm_rate}, {"held_out", s.data.held_out}}},
-      {"budget", budget}, {"batch_tokens", s.batch_tokens},
-      {"sequence_length", s.sequence_length},
-      {"optimizer", {{"kind", s.optimizer.kind == OptimizerKind::muon ? "muon" : "adamw"},
-                     {"lr", s.optimizer.lr}, {"adamw_lr", s.optimizer.adamw_lr},
-                     {"weight_decay", s.optimizer.weight_decay},
-                     {"grad_clip", s.optimizer.grad_clip}, {"warmup", s.optimizer.warmup},
-                     {"warmdown", s.optimizer.warmdown},
-                     {"newton_schulz_steps", s.optimizer.newton_schulz_steps}}},
-      {"loss", {{"ce_weight", s.loss.ce_weight}, {"kd_weight", s.loss.kd_weight},
+  json out = {{"kind", "train"},
+              {"name", s.name},
+              {"model", model_json(s.model)},
+              {"quantized", s.quantized},
+              {"tokenizer", tokenizer},
+              {"data",
+               {{"corpora", corpora},
+                {"traces", s.data.traces},
+                {"trace_weight", s.data.trace_weight},
+                {"fim_rate", s.data.fim_rate},
+                {"spm_rate", s.data.spm_rate},
+                {"held_out", s.data.held_out}}},
+              {"budget", budget},
+              {"batch_tokens", s.batch_tokens},
+              {"sequence_length", s.sequence_length},
+              {"optimizer",
+               {{"kind", s.optimizer.kind == OptimizerKind::muon ? "muon" : "adamw"},
+                {"lr", s.optimizer.lr},
+                {"adamw_lr", s.optimizer.adamw_lr},
+                {"weight_decay", s.optimizer.weight_decay},
+                {"grad_clip", s.optimizer.grad_clip},
+                {"warmup", s.optimizer.warmup},
+                {"warmdown", s.optimizer.warmdown},
+                {"newton_schulz_steps", s.optimizer.newton_schulz_steps}}},
+              {"loss",
+               {{"ce_weight", s.loss.ce_weight},
+                {"kd_weight", s.loss.kd_weight},
                 {"z_loss", s.loss.z_loss}}},
-      {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"}, {"seed", s.seed},
-      {"threads", s.threads}, {"checkpoint_seconds", s.checkpoint_seconds},
-      {"log_every", s.log_every}, {"eval_tokens", s.eval_tokens}, {"eval_every", s.eval_every}};
+              {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"},
+              {"seed", s.seed},
+              {"threads", s.threads},
+              {"checkpoint_seconds", s.checkpoint_seconds},
+              {"log_every", s.log_every},
+              {"eval_tokens", s.eval_tokens},
+              {"eval_every", s.eval_every}};
   if (!s.init_from.empty()) out["init_from"] = s.init_from;
   return out;
 }
@@ -264,8 +295,9 @@ Result<JobFile> parse_job_file(std::string_view text) {
   fields.text("id", file.id);
   fields.require("id");
   if (const json* train = fields.raw("train")) {
-    auto spec = train->is_object() ? train_from(*train)
-                                   : Error{ErrorCode::invalid_argument, "train is no object", "train"};
+    auto spec = train->is_object()
+                    ? train_from(*train)
+                    : Error{ErrorCode::invalid_argument, "train is no object", "train"};
     if (spec) file.train = std::move(*spec);
     else train_error = spec.error();
   }
@@ -292,8 +324,11 @@ std::string format_job_file(const JobFile& file) {
   for (const ResolvedCorpus& corpus : file.corpora) {
     corpora.push_back({{"source", source_json(corpus.source)}, {"path", corpus.path}});
   }
-  const json out = {{"id", file.id}, {"train", train_json(file.train)}, {"corpora", corpora},
-                    {"trace_shards", file.trace_shards}, {"tokenizer_model", file.tokenizer_model},
+  const json out = {{"id", file.id},
+                    {"train", train_json(file.train)},
+                    {"corpora", corpora},
+                    {"trace_shards", file.trace_shards},
+                    {"tokenizer_model", file.tokenizer_model},
                     {"init_checkpoints", file.init_checkpoints}};
   return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }

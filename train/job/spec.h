@@ -73,7 +73,8 @@ struct TrainSpec {
   OptimizerSpec optimizer;
   LossSpec loss;
   Precision precision = Precision::bf16;
-  std::string init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
+  std::string
+      init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
   uint64_t seed = 1;
   uint32_t threads = 0;            // 0: one a core
   double checkpoint_seconds = 60;  // between rolling checkpoints

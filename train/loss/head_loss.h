@@ -21,10 +21,10 @@ namespace tristill::train {
 
 // Teacher distributions for some tokens of a batch. Row i belongs to flat token rows[i].
 struct TeacherTargets {
-  std::vector<int64_t> rows;     // ascending, distinct
-  std::vector<size_t> offsets;   // size rows + 1, into ids and logprobs
-  std::vector<int32_t> ids;      // distinct in a row
-  std::vector<float> logprobs;   // natural log, at temperature 1
+  std::vector<int64_t> rows;  // ascending, distinct
+  std::vector<size_t> offsets;  // size rows + 1, into ids and logprobs
+  std::vector<int32_t> ids;  // distinct in a row
+  std::vector<float> logprobs;  // natural log, at temperature 1
 };
 
 struct LossWeights {

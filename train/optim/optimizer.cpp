@@ -128,7 +128,8 @@ Result<void> Optimizer::load_state(const std::map<std::string, Tensor>& state) {
   for (Slot& slot : slots_) {
     if (auto done = copy("optimizer.first." + slot.parameter.name, slot.first); !done) return done;
     if (slot.muon) continue;
-    if (auto done = copy("optimizer.second." + slot.parameter.name, slot.second); !done) return done;
+    if (auto done = copy("optimizer.second." + slot.parameter.name, slot.second); !done)
+      return done;
   }
   Tensor steps = at::zeros({1}, at::kLong);
   if (auto done = copy("optimizer.steps", steps); !done) return done;

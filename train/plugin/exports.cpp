@@ -5,8 +5,7 @@
 extern "C" {
 
 [[gnu::visibility("default")]] void tristill_load_tokenizer(
-    std::string_view model,
-    tristill::Result<std::shared_ptr<const tristill::Tokenizer>>* result) {
+    std::string_view model, tristill::Result<std::shared_ptr<const tristill::Tokenizer>>* result) {
   *result = tristill::Tokenizer::from_sentencepiece(model);
 }
 

@@ -106,7 +106,8 @@ PackingOptions TrainRun::packing() const {
 double TrainRun::fraction() const {
   double used = 0;
   if (spec_.budget.max_steps) {
-    used = std::max(used, static_cast<double>(step_) / static_cast<double>(*spec_.budget.max_steps));
+    used =
+        std::max(used, static_cast<double>(step_) / static_cast<double>(*spec_.budget.max_steps));
   }
   if (spec_.budget.max_tokens) {
     used = std::max(used, tokens_ / static_cast<double>(*spec_.budget.max_tokens));
@@ -129,7 +130,8 @@ Result<void> TrainRun::load_weights(const Checkpoint& checkpoint) {
     const auto found = checkpoint.tensors.find("weights." + parameter.name);
     if (found == checkpoint.tensors.end() || found->second.sizes() != parameter.tensor.sizes()) {
       return Error{ErrorCode::corrupt,
-                   "checkpoint lacks " + parameter.name + " in the shape of this model", "checkpoint"};
+                   "checkpoint lacks " + parameter.name + " in the shape of this model",
+                   "checkpoint"};
     }
     torch::Tensor(parameter.tensor).copy_(found->second);
   }
@@ -142,7 +144,8 @@ Result<void> TrainRun::start_from_other_job() {
   std::string skipped;
   const auto checkpoint = load_newest_checkpoint(file_.init_checkpoints, skipped);
   if (!checkpoint) {
-    return Error{ErrorCode::not_found, "job " + spec_.init_from + " has no whole checkpoint", "init_from"};
+    return Error{ErrorCode::not_found, "job " + spec_.init_from + " has no whole checkpoint",
+                 "init_from"};
   }
   auto loaded = load_weights(*checkpoint);
   if (!loaded) return Error{ErrorCode::invalid_argument, loaded.error().message, "init_from"};
@@ -193,22 +196,24 @@ Result<void> TrainRun::checkpoint() {
 }
 
 void TrainRun::report_progress(const std::string& phase) {
-  events_.write({.type = job::EventType::progress,
-                 .numbers = {{"fraction", fraction()},
-                             {"eta_seconds", eta_seconds()},
-                             {"step", static_cast<double>(step_)},
-                             {"total_steps", static_cast<double>(spec_.budget.max_steps.value_or(0))}},
-                 .texts = {{"phase", phase}}});
+  events_.write(
+      {.type = job::EventType::progress,
+       .numbers = {{"fraction", fraction()},
+                   {"eta_seconds", eta_seconds()},
+                   {"step", static_cast<double>(step_)},
+                   {"total_steps", static_cast<double>(spec_.budget.max_steps.value_or(0))}},
+       .texts = {{"phase", phase}}});
 }
 
 void TrainRun::report_metrics(const LossSums& sums, double norm, double multiplier) {
   const auto n = static_cast<double>(std::max<int64_t>(sums.tokens, 1));
   const auto taught = static_cast<double>(sums.taught_tokens);
   const HealthReport health = health_.look(
-      student_, {.step = step_,
-                 .decay_per_step = decay_steps_ > 0 ? decay_sum_ / static_cast<double>(decay_steps_) : 0,
-                 .zero_gradients = optimizer_.zero_gradient_fraction(),
-                 .loss = sums.weighted});
+      student_,
+      {.step = step_,
+       .decay_per_step = decay_steps_ > 0 ? decay_sum_ / static_cast<double>(decay_steps_) : 0,
+       .zero_gradients = optimizer_.zero_gradient_fraction(),
+       .loss = sums.weighted});
   decay_sum_ = 0;
   decay_steps_ = 0;
   const double seconds = std::max(seconds_since(last_report_), 1e-9);
@@ -250,8 +255,8 @@ void TrainRun::train_step() {
   const auto step_started = Clock::now();
   const bool looks = (step_ + 1) % spec_.log_every == 0 || step_ == 0;
   const double share = step_ > 0 ? fraction() / static_cast<double>(step_) : 0.001;
-  const double multiplier = schedule_multiplier(fraction(), spec_.optimizer.warmup,
-                                                spec_.optimizer.warmdown, share);
+  const double multiplier =
+      schedule_multiplier(fraction(), spec_.optimizer.warmup, spec_.optimizer.warmdown, share);
   const Batch batch = batches_.next();
   LossSums sums;
   student_.record_gains(looks);
@@ -298,8 +303,8 @@ Result<void> TrainRun::export_model() {
       {"tokens", std::to_string(static_cast<int64_t>(tokens_))},
       {"bits_per_byte", std::to_string(evaluation_.bits_per_byte)},
   };
-  auto written = write_model_file(directory_.model(), to_model_tensors(student_), *tokenizer_,
-                                  provenance);
+  auto written =
+      write_model_file(directory_.model(), to_model_tensors(student_), *tokenizer_, provenance);
   if (!written) return written;
   const auto bytes = read_file(directory_.model());
   if (!bytes) return bytes.error();

@@ -51,9 +51,10 @@ Result<std::string> train_tokenizer(const job::JobDirectory& directory, const jo
     }
   }
   if (texts.empty()) {
-    return Error{ErrorCode::invalid_argument,
-                 "a tokenizer can only be trained on data.corpora; name one, or tokenizer.from_model",
-                 "tokenizer"};
+    return Error{
+        ErrorCode::invalid_argument,
+        "a tokenizer can only be trained on data.corpora; name one, or tokenizer.from_model",
+        "tokenizer"};
   }
   auto model = train_sentencepiece(texts, file.train.tokenizer.vocab_size, directory.root);
   if (!model) return model;
@@ -98,7 +99,8 @@ Result<TokenSource> read_traces(const job::JobFile& file, const Tokenizer& token
     if (!bad) return bad.error();
     for (const int32_t id : source.tokens) {
       if (id < 0 || id >= vocab) {
-        return Error{ErrorCode::corrupt, "trace token outside the vocabulary in " + path, "data.traces"};
+        return Error{ErrorCode::corrupt, "trace token outside the vocabulary in " + path,
+                     "data.traces"};
       }
     }
     for (const int32_t id : source.top_ids) {

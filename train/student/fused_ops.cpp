@@ -237,10 +237,12 @@ Tensor glu(const Tensor& gate, const Tensor& up, Activation activation) {
 
 RopeTable rope_table(int64_t positions, int64_t head_dim, double theta) {
   const int64_t half = head_dim / 2;
-  RopeTable table{at::empty({positions, half}, at::kFloat), at::empty({positions, half}, at::kFloat)};
+  RopeTable table{at::empty({positions, half}, at::kFloat),
+                  at::empty({positions, half}, at::kFloat)};
   for (int64_t t = 0; t < positions; ++t) {
     for (int64_t i = 0; i < half; ++i) {
-      const double frequency = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+      const double frequency =
+          std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
       const double angle = static_cast<double>(t) * frequency;
       table.cos.data_ptr<float>()[t * half + i] = static_cast<float>(std::cos(angle));
       table.sin.data_ptr<float>()[t * half + i] = static_cast<float>(std::sin(angle));

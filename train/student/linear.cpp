@@ -36,7 +36,8 @@ void scale_rows(const int32_t* acc, const float* token_scale, const float* scale
 
 kernels::Int8View view_of(const LinearWeight& weight) {
   return {weight.values().data_ptr<int8_t>(), weight.row_sum().data_ptr<int32_t>(),
-          static_cast<size_t>(weight.values().size(0)), static_cast<size_t>(weight.values().size(1))};
+          static_cast<size_t>(weight.values().size(0)),
+          static_cast<size_t>(weight.values().size(1))};
 }
 
 Tensor integer_forward(const QuantizedTokens& x, const LinearWeight& weight) {
@@ -122,8 +123,8 @@ void LinearWeight::refresh() {
   const auto cols = static_cast<size_t>(w.size(1));
   if (!values_.defined()) values_ = at::empty({w.size(0), w.size(1)}, at::kChar);
   if (mode_ == LinearMode::ternary) {
-    const float gamma = ternarize({w.data_ptr<float>(), rows * cols},
-                                  {values_.data_ptr<int8_t>(), rows * cols});
+    const float gamma =
+        ternarize({w.data_ptr<float>(), rows * cols}, {values_.data_ptr<int8_t>(), rows * cols});
     scale_ = at::full({1}, gamma, at::kFloat);
     dequantized_ = (values_ * scale_).to(compute_);
   } else {

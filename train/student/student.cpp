@@ -90,8 +90,8 @@ Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compu
     block.gate = matrix(prefix + "ffn_gate.weight", f, d, in_std);
     block.up = matrix(prefix + "ffn_up.weight", f, d, in_std);
     if (config.sub_norm) block.ffn_sub_norm = gain(prefix + "ffn_sub_norm.weight", f);
-    block.down = matrix(prefix + "ffn_down.weight", d, f,
-                        depth / std::sqrt(static_cast<double>(f)));
+    block.down =
+        matrix(prefix + "ffn_down.weight", d, f, depth / std::sqrt(static_cast<double>(f)));
     blocks_.push_back(std::move(block));
   }
   output_norm_ = gain("output_norm.weight", d);
@@ -103,8 +103,8 @@ void Student::refresh() {
   embedding_.refresh();
   if (!config_.tied_embeddings) head_.refresh();
   for (Block& block : blocks_) {
-    for (LinearWeight* weight : {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up,
-                                 &block.down}) {
+    for (LinearWeight* weight :
+         {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down}) {
       weight->refresh();
     }
   }
@@ -127,10 +127,13 @@ Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& seg
   const auto qkv = linear_group(x, {&block.q, &block.k, &block.v});
   const Tensor q = norm_rope_heads(qkv[0], block.q_norm, eps, rope_, batch, groups);
   const Tensor k = norm_rope_heads(qkv[1], block.k_norm, eps, rope_, batch, groups);
-  const Tensor v = qkv[2].view({batch, tokens, groups, head_dim}).transpose(1, 2)
+  const Tensor v = qkv[2]
+                       .view({batch, tokens, groups, head_dim})
+                       .transpose(1, 2)
                        .reshape({batch * groups, tokens, head_dim});
   Tensor o = segment_attention(q, k, v, segment_start);
-  o = o.view({batch, groups, tokens, repeats * head_dim}).transpose(1, 2)
+  o = o.view({batch, groups, tokens, repeats * head_dim})
+          .transpose(1, 2)
           .reshape({batch * tokens, groups * repeats * head_dim});
   if (block.attn_sub_norm.defined()) o = rms_norm(o, block.attn_sub_norm, eps);
   return linear_group(o, {&block.o})[0];

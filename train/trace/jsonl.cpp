@@ -20,13 +20,14 @@ Error bad(const std::string& param, const std::string& accepted) {
 }
 
 bool is_token(const json& value) {
-  return value.is_number_integer() && value.get<int64_t>() >= 0 && value.get<int64_t>() <= kMaxToken;
+  return value.is_number_integer() && value.get<int64_t>() >= 0 &&
+         value.get<int64_t>() <= kMaxToken;
 }
 
 bool is_fingerprint(const std::string& text) {
   return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-  });
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+         });
 }
 
 // One position: null, or up to kMaxTopLogprobs pairs of an id and its log-probability.
@@ -44,7 +45,8 @@ Result<std::vector<TopLogprob>> read_position(const json& value, const std::stri
     const bool ok = pair.is_array() && pair.size() == 2 && is_token(pair[0]) && pair[1].is_number();
     if (!ok) return bad(at, "a pair [id, logprob]");
     const TopLogprob entry{pair[0].get<int32_t>(), pair[1].get<float>()};
-    if (!std::isfinite(entry.logprob) || entry.logprob > 1e-4F) return bad(at, "a logprob of at most 0");
+    if (!std::isfinite(entry.logprob) || entry.logprob > 1e-4F)
+      return bad(at, "a logprob of at most 0");
     if (!seen.insert(entry.token).second) return bad(at, "distinct ids");
     mass += std::exp(static_cast<double>(entry.logprob));
     list.push_back({entry.token, std::min(entry.logprob, 0.0F)});
@@ -89,8 +91,10 @@ Result<Record> parse_record(std::string_view line) {
   fields.require("tokenizer");
   fields.text("teacher", record.teacher);
   fields.text("text", text);
-  fields.choice<Sampling>("sampling", {{"corpus", Sampling::corpus}, {"greedy", Sampling::greedy},
-                                       {"t1", Sampling::t1}}, record.sampling);
+  fields.choice<Sampling>(
+      "sampling",
+      {{"corpus", Sampling::corpus}, {"greedy", Sampling::greedy}, {"t1", Sampling::t1}},
+      record.sampling);
   fields.require("sampling");
   fields.whole("prompt_tokens", 0, kMaxRecordTokens, record.prompt_tokens);
   fields.raw("tokens");
@@ -100,7 +104,8 @@ Result<Record> parse_record(std::string_view line) {
   if (!is_fingerprint(record.tokenizer)) return bad("tokenizer", "64 lower-case hex digits");
   if (record.teacher.size() > 256) return bad("teacher", "at most 256 bytes");
   if (auto ok = read_tokens(*object, record); !ok) return ok.error();
-  if (record.prompt_tokens > record.tokens.size()) return bad("prompt_tokens", "at most the number of tokens");
+  if (record.prompt_tokens > record.tokens.size())
+    return bad("prompt_tokens", "at most the number of tokens");
   return record;
 }
 

@@ -55,7 +55,8 @@ bool decode(std::span<const std::byte> payload, Record& record) {
   record.tokenizer = std::string(in.text(kFingerprint));
   record.prompt_tokens = in.u32();
   const uint32_t n_tokens = in.u32();
-  if (!in.ok() || sampling > static_cast<uint8_t>(Sampling::t1) || n_tokens > in.remaining() / 4) return false;
+  if (!in.ok() || sampling > static_cast<uint8_t>(Sampling::t1) || n_tokens > in.remaining() / 4)
+    return false;
   record.sampling = static_cast<Sampling>(sampling);
   record.tokens.resize(n_tokens);
   for (int32_t& token : record.tokens) token = in.read<int32_t>();
@@ -93,7 +94,8 @@ size_t whole_bytes(std::span<const std::byte> file) {
 Error system_error(const char* what, const std::filesystem::path& path) {
   const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
   return {full ? ErrorCode::resource_exhausted : ErrorCode::unavailable,
-          std::string("cannot ") + what + " " + path.string() + ": " + std::strerror(errno), "traces"};
+          std::string("cannot ") + what + " " + path.string() + ": " + std::strerror(errno),
+          "traces"};
 }
 
 class Descriptor {
@@ -169,7 +171,8 @@ Result<ShardSummary> read_shard(const std::filesystem::path& path,
     }
     ++summary.records;
     summary.tokens += record.tokens.size();
-    for (const auto& position : record.top_logprobs) summary.scored_tokens += position.empty() ? 0 : 1;
+    for (const auto& position : record.top_logprobs)
+      summary.scored_tokens += position.empty() ? 0 : 1;
     visit(std::move(record));
   }
   return summary;

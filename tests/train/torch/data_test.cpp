@@ -36,7 +36,8 @@ class ScratchFolder {
 std::string sample_text(int lines, int seed) {
   std::string text;
   for (int i = 0; i < lines; ++i) {
-    text += "def f" + std::to_string(i * 7 + seed) + "(x):\n    return x + " + std::to_string(i) + "\n";
+    text +=
+        "def f" + std::to_string(i * 7 + seed) + "(x):\n    return x + " + std::to_string(i) + "\n";
   }
   return text;
 }

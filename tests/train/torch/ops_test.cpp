@@ -52,7 +52,8 @@ TEST(GluOp, EqualsAutogradOfItsFormula) {
     Tensor up2 = up.detach().clone().requires_grad_(true);
     const Tensor weight = random({33, 130}, 6);
     const Tensor y = glu(gate, up, activation);
-    const Tensor act = activation == Activation::swiglu ? at::silu(gate2) : at::relu(gate2).square();
+    const Tensor act =
+        activation == Activation::swiglu ? at::silu(gate2) : at::relu(gate2).square();
     (y * weight).sum().backward();
     (act * up2 * weight).sum().backward();
     expect_close(y, act * up2, 1e-5, "y");
@@ -79,13 +80,14 @@ TEST(NormRopeHeads, GathersNormsRotatesAndGivesGradients) {
   Tensor x2 = x.detach().clone().requires_grad_(true);
   Tensor gain2 = gain.detach().clone().requires_grad_(true);
   const Tensor y = norm_rope_heads(x, gain, 1e-5, table, batch, groups);
-  const Tensor heads =
-      reference_norm(x2.view({batch, tokens, groups * repeats, dim}), gain2, 1e-5);
+  const Tensor heads = reference_norm(x2.view({batch, tokens, groups * repeats, dim}), gain2, 1e-5);
   const Tensor cos = table.cos.view({1, tokens, 1, dim / 2});
   const Tensor sin = table.sin.view({1, tokens, 1, dim / 2});
   const auto halves = heads.chunk(2, -1);
-  const Tensor turned = at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
-  const Tensor y2 = turned.view({batch, tokens, groups, repeats, dim}).permute({0, 2, 1, 3, 4})
+  const Tensor turned =
+      at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
+  const Tensor y2 = turned.view({batch, tokens, groups, repeats, dim})
+                        .permute({0, 2, 1, 3, 4})
                         .reshape({batch * groups, tokens * repeats, dim});
   const Tensor weight = random(y2.sizes(), 9);
   (y * weight).sum().backward();
@@ -178,7 +180,8 @@ TEST(LinearGroup, BackwardIsTheStraightThroughEstimator) {
 }
 
 TEST(LinearGroup, Bf16GradientsAreCloseToFp32) {
-  LinearWeight exact(random({64, 256}, 22).set_requires_grad(true), LinearMode::ternary, at::kFloat);
+  LinearWeight exact(random({64, 256}, 22).set_requires_grad(true), LinearMode::ternary,
+                     at::kFloat);
   LinearWeight rounded(exact.latent().detach().clone().set_requires_grad(true), LinearMode::ternary,
                        at::kBFloat16);
   exact.refresh();

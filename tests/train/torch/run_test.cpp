@@ -150,7 +150,8 @@ TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
 
 TEST_F(RunTest, TrainerAndEngineHaveTheSameAccumulators) {
   torch::manual_seed(7);
-  LinearWeight weight(at::randn({96, 512}).set_requires_grad(true), LinearMode::ternary, at::kFloat);
+  LinearWeight weight(at::randn({96, 512}).set_requires_grad(true), LinearMode::ternary,
+                      at::kFloat);
   weight.refresh();
   const QuantizedTokens x = quantize_tokens(at::randn({33, 512}) * 3);
   const torch::Tensor trainer = integer_accumulators(x, weight);

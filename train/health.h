@@ -2,9 +2,9 @@
 // known to die. One pass over the latents a look. Trainer's thread only.
 //
 //   zero_fraction   share of T = 0; a statistic of shape, about 1/3 when trained
-//   flip_rate       share of ternary values that changed, per step since the last look
+//   flip_rate       share of ternary values that changed a step, since the last look
 //   gamma           mean over matrices
-//   decay_slope     d ln gamma / d step over -lr * wd: 1 means only weight decay acts on the weights
+//   decay_slope     d ln gamma / d step over -lr * wd; at 1 only decay acts on the weights
 //   branch_gain     smallest rms of a block's branch over its residual
 #pragma once
 

@@ -6,10 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
-#include <optional>
 
 #include "server/http/error.h"
+#include "server/http/request_id.h"
 
 namespace tristill::http {
 namespace {
@@ -17,222 +16,191 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 constexpr size_t kFlushAt = 64 << 10;
-constexpr milliseconds kIdleSlice{250};
+constexpr size_t kMaxChunkLine = 128;
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return out;
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
-
-bool is_token(std::string_view name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 ||
-           std::string_view("!#$%&'*+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
-  });
-}
-
-std::optional<size_t> parse_number(std::string_view text, int base) {
-  size_t value = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (failure != std::errc() || end != text.data() + text.size() || text.empty())
-    return std::nullopt;
-  return value;
-}
-
-// Calls visit(name in lower case, value) for each header line; false when a line is malformed.
-template <class Visit>
-bool each_header(std::string_view head, const Visit& visit) {
-  size_t at = head.find("\r\n");
-  if (at == std::string_view::npos) return false;
-  at += 2;
-  while (at < head.size()) {
-    const size_t end = head.find("\r\n", at);
-    if (end == std::string_view::npos) return false;
-    if (end == at) return true;
-    const std::string_view line = head.substr(at, end - at);
-    const size_t colon = line.find(':');
-    if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return false;
-    if (line.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos) return false;
-    visit(lower(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
-    at = end + 2;
-  }
-  return false;
+int wait_ms(Clock::time_point until) {
+  const auto left = std::chrono::ceil<milliseconds>(until - Clock::now()).count();
+  return static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30));
 }
 
 }  // namespace
 
-// What the framing of a request depends on.
-struct Connection::Head {
-  size_t bytes = 0;  // with the empty line
-  size_t headers = 0;
-  bool well_formed = false;
-  int content_lengths = 0;
-  std::optional<size_t> content_length;
-  bool has_transfer_encoding = false;
-  bool chunked = false;
-  bool has_content_encoding = false;
-  bool expects_continue = false;
-
-  explicit Head(std::string_view text) : bytes(text.size()) {
-    well_formed = each_header(text, [&](const std::string& name, std::string_view value) {
-      ++headers;
-      if (name == "content-length") {
-        ++content_lengths;
-        content_length = parse_number(value, 10);
-      } else if (name == "transfer-encoding") {
-        has_transfer_encoding = true;
-        chunked = lower(value) == "chunked";
-      } else if (name == "content-encoding") {
-        has_content_encoding = lower(value) != "identity";
-      } else if (name == "expect") {
-        expects_continue = lower(value) == "100-continue";
-      }
-    });
+Connection::Received Connection::receive(Time until) {
+  for (;;) {
+    pollfd poll_for{socket_, POLLIN, 0};
+    const int ready = ::poll(&poll_for, 1, wait_ms(until));
+    if (ready == 0) return Received::nothing;
+    char part[16384];
+    const ssize_t n = ready < 0 ? -1 : ::recv(socket_, part, sizeof part, MSG_DONTWAIT);
+    if (n > 0) {
+      input_.append(part, static_cast<size_t>(n));
+      return Received::bytes;
+    }
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    ended_ = true;
+    return Received::end;
   }
-};
-
-bool Connection::receive(milliseconds wait) {
-  pollfd poll_for{socket_, POLLIN, 0};
-  const int ready = ::poll(&poll_for, 1, static_cast<int>(wait.count()));
-  if (ready <= 0) return false;
-  char part[16384];
-  const ssize_t n = ::recv(socket_, part, sizeof part, 0);
-  if (n <= 0) {
-    ended_ = n == 0 || (errno != EAGAIN && errno != EINTR);
-    return false;
-  }
-  input_.append(part, static_cast<size_t>(n));
-  return true;
 }
 
-Connection::Arrival Connection::refuse(int status, std::string_view message) {
-  const Response response = error_response(status, "", message, "", "");
-  output_ += "HTTP/1.1 " + std::to_string(status) + " Refused" +
-             "\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " +
-             std::to_string(response.body.size()) + "\r\n\r\n" + response.body;
-  flush();
-  return Arrival::refused;
+Connection::Arrival Connection::await_request(const std::atomic<bool>& stopping, const Gate& gate) {
+  // In this order: whoever stops sets the flag first and interrupts those who read second.
+  reading_ = true;
+  const Arrival arrival = stopping ? Arrival::closed : receive_request(gate);
+  reading_ = false;
+  return arrival;
 }
 
-Connection::Arrival Connection::await_request(const std::atomic<bool>& stopping) {
-  const auto idle_until = Clock::now() + limits_.idle_time;
-  while (input_.empty()) {
-    if (ended_ || stopping || Clock::now() >= idle_until) return Arrival::closed;
-    receive(kIdleSlice);
+Connection::Arrival Connection::receive_request(const Gate& gate) {
+  head_ = {};
+  request_id_.clear();
+  if (auto failed = receive_head()) return *failed;
+  request_id_ = request_id_for(head_.header("x-request-id"));
+  if (const auto refusal = gate(head_)) return refuse(*refusal);
+  return receive_body();
+}
+
+std::optional<Connection::Arrival> Connection::receive_head() {
+  if (input_.empty() && receive(Clock::now() + limits_.idle_time) != Received::bytes) {
+    return Arrival::closed;
   }
-  const auto head_until = Clock::now() + limits_.head_time;
+  const Time until = Clock::now() + limits_.head_time;
+  size_t searched = 0;
   size_t end = std::string::npos;
-  while ((end = input_.find("\r\n\r\n")) == std::string::npos) {
-    if (input_.size() > limits_.head_bytes)
-      return refuse(431, "the request's headers are too large");
-    const auto left = std::chrono::duration_cast<milliseconds>(head_until - Clock::now());
-    if (left.count() <= 0) return refuse(408, "the request's headers did not arrive in time");
-    if (!receive(left) && ended_) return Arrival::closed;
+  for (;;) {
+    // RFC 9112, section 2.2: empty lines before a request are skipped.
+    if (searched == 0) input_.erase(0, std::min(input_.find_first_not_of("\r\n"), input_.size()));
+    end = input_.find("\r\n\r\n", searched);
+    if (end != std::string::npos) break;
+    if (input_.size() > limits_.head_bytes) return refuse(431, "the headers are too large");
+    searched = input_.size() < 3 ? 0 : input_.size() - 3;
+    const Received received = receive(until);
+    if (received == Received::end) return Arrival::closed;
+    if (received == Received::nothing) return refuse(408, "the headers did not arrive in time");
   }
-  head_ = input_.substr(0, end + 4);
-  if (head_.size() > limits_.head_bytes) return refuse(431, "the request's headers are too large");
-  const Head head(head_);
-  if (!head.well_formed) return refuse(400, "the request's head is malformed");
-  if (head.headers > limits_.headers) return refuse(431, "the request has too many headers");
-  return take_body(head);
+  const size_t size = end + 4;
+  if (size > limits_.head_bytes) return refuse(431, "the headers are too large");
+  auto parsed = parse_request_head(std::string_view(input_).substr(0, size), limits_.headers);
+  input_.erase(0, size);
+  if (const auto* refusal = std::get_if<Refusal>(&parsed)) {
+    return refuse(refusal->status, refusal->message);
+  }
+  head_ = std::get<RequestHead>(std::move(parsed));
+  return std::nullopt;
 }
 
-Connection::Arrival Connection::take_body(const Head& head) {
-  const bool ambiguous = head.content_lengths > 1 ||
-                         (head.content_lengths == 1 && head.has_transfer_encoding) ||
-                         (head.content_lengths == 1 && !head.content_length) ||
-                         (head.has_transfer_encoding && !head.chunked);
-  if (ambiguous) return refuse(400, "the length of the request's body is ambiguous");
-  if (head.has_content_encoding) return refuse(415, "send the body without Content-Encoding");
-  const size_t length = head.content_length.value_or(0);
-  if (length > limits_.body_bytes) {
+Connection::Arrival Connection::receive_body() {
+  body_started_ = Clock::now();
+  body_received_ = input_.size();
+  if (head_.content_length > limits_.body_bytes) {
     return refuse(413, "the body is larger than " + std::to_string(limits_.body_bytes) + " bytes");
   }
-  if (head.expects_continue && input_.size() == head.bytes) {
+  if (head_.expects_continue && head_.has_body() && input_.empty()) {
     output_ += "HTTP/1.1 100 Continue\r\n\r\n";
     flush();
   }
-  ready_.clear();
-  position_ = 0;
-  // The library sees neither Transfer-Encoding nor Expect: the body is already here. Nor
-  // Accept-Encoding: it would compress event streams, which then wait in the compressor.
-  ready_ = head_.substr(0, head_.find("\r\n") + 2);
-  each_header(head_, [&](const std::string& name, std::string_view value) {
-    const bool framing = name == "content-length" || name == "transfer-encoding" ||
-                         name == "expect" || name == "range" || name == "content-encoding" ||
-                         name == "accept-encoding";
-    if (!framing) ready_.append(name).append(": ").append(value).append("\r\n");
-  });
-  if (head.chunked) return take_chunked(head.bytes);
-  if (!need(head.bytes + length)) {
-    return ended_ ? Arrival::closed : refuse(408, "the request's body did not arrive in time");
-  }
-  ready_ += "content-length: " + std::to_string(length) + "\r\n\r\n";
-  ready_.append(input_, head.bytes, length);
-  input_.erase(0, head.bytes + length);
+  if (head_.chunked) return take_chunks();
+  if (auto failed = need(head_.content_length)) return *failed;
+  present(std::string_view(input_).substr(0, head_.content_length));
+  input_.erase(0, head_.content_length);
   return Arrival::request;
 }
 
-bool Connection::need(size_t bytes) {
+// Receives until input_ has that many bytes; what came instead, when it does not.
+std::optional<Connection::Arrival> Connection::need(size_t bytes) {
   while (input_.size() < bytes) {
-    if (!receive(limits_.body_time)) return false;
+    const milliseconds earned(body_received_ * 1000 / limits_.body_rate);
+    const size_t before = input_.size();
+    const Received received = receive(body_started_ + limits_.body_time + earned);
+    if (received == Received::end) return Arrival::closed;
+    if (received == Received::nothing) return refuse(408, "the body did not arrive in time");
+    body_received_ += input_.size() - before;
   }
-  return true;
+  return std::nullopt;
 }
 
 // RFC 9112, section 7.1. Extensions are dropped, trailers refused.
-Connection::Arrival Connection::take_chunked(size_t from) {
-  constexpr size_t kMaxSizeLine = 128;
+Connection::Arrival Connection::take_chunks() {
   std::string body;
-  size_t at = from;
+  size_t at = 0;  // what is before is taken
   for (;;) {
-    size_t end = std::string::npos;
-    while ((end = input_.find("\r\n", at)) == std::string::npos) {
-      if (input_.size() - at > kMaxSizeLine) return refuse(400, "a chunk's size is malformed");
-      if (!need(input_.size() + 1)) {
-        return ended_ ? Arrival::closed : refuse(408, "the request's body did not arrive in time");
-      }
+    size_t end = input_.find("\r\n", at);
+    while (end == std::string::npos && input_.size() - at <= kMaxChunkLine) {
+      input_.erase(0, at);
+      at = 0;
+      if (auto failed = need(input_.size() + 1)) return *failed;
+      end = input_.find("\r\n");
+    }
+    if (end == std::string::npos || end - at > kMaxChunkLine) {
+      return refuse(400, "the size of a chunk is malformed");
     }
     const std::string_view line = std::string_view(input_).substr(at, end - at);
-    const auto size = parse_number(trimmed(line.substr(0, line.find(';'))), 16);
-    if (!size) return refuse(400, "a chunk's size is malformed");
-    if (*size > limits_.body_bytes || body.size() + *size > limits_.body_bytes) {
-      return refuse(413,
-                    "the body is larger than " + std::to_string(limits_.body_bytes) + " bytes");
+    const auto size = parse_digits(trimmed(line.substr(0, line.find(';'))), 16);
+    if (!size) return refuse(400, "the size of a chunk is malformed");
+    if (*size > limits_.body_bytes - body.size()) {
+      return refuse(413, "the body is larger than " + std::to_string(limits_.body_bytes) + " bytes");
     }
     at = end + 2;
-    if (!need(at + *size + 2)) {
-      return ended_ ? Arrival::closed : refuse(408, "the request's body did not arrive in time");
+    if (auto failed = need(at + *size + 2)) return *failed;
+    if (input_.compare(at + *size, 2, "\r\n") != 0) {
+      return refuse(400, "the end of a chunk is malformed");
     }
-    if (input_.compare(at + *size, 2, "\r\n") != 0)
-      return refuse(400, "a chunk's end is malformed");
     body.append(input_, at, *size);
     at += *size + 2;
     if (*size == 0) break;
-    input_.erase(0, at);
-    at = 0;
   }
   input_.erase(0, at);
-  ready_ += "content-length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  present(body);
   return Arrival::request;
 }
 
-std::string Connection::raw_header(std::string_view name) const {
-  std::string found;
-  each_header(head_, [&](const std::string& key, std::string_view value) {
-    if (key == name) found = value;
-  });
-  return found;
+// The library sees one plain form of every request, whatever the client sent.
+void Connection::present(std::string_view body) {
+  ready_ = head_.method + " " + head_.target + " " + head_.version + "\r\nconnection: " +
+           (head_.keep_alive ? "Keep-Alive" : "close") +
+           "\r\ncontent-length: " + std::to_string(body.size()) + "\r\n\r\n";
+  ready_ += body;
+  position_ = 0;
 }
+
+Connection::Arrival Connection::refuse(int status, std::string_view message) {
+  return refuse(error_response(status, "", message, "", ""));
+}
+
+Connection::Arrival Connection::refuse(const Response& response) {
+  turn_away(response);
+  linger();
+  return Arrival::refused;
+}
+
+void Connection::turn_away(const Response& response) {
+  refused_status_ = response.status;
+  if (request_id_.empty()) request_id_ = request_id_for("");
+  output_ += "HTTP/1.1 " + std::to_string(response.status) + " ";
+  output_.append(reason_of(response.status));
+  output_ += "\r\nContent-Type: " + response.content_type + "\r\nx-request-id: " + request_id_ +
+             "\r\nContent-Length: " + std::to_string(response.body.size()) +
+             "\r\nConnection: close\r\n";
+  for (const auto& [name, value] : response.headers) output_ += name + ": " + value + "\r\n";
+  output_ += "\r\n";
+  if (head_.method != "HEAD") output_ += response.body;
+  flush();
+  ::shutdown(socket_, SHUT_WR);
+}
+
+// Reads and drops what the client still sends: closing before would make the system answer with a
+// reset, and the client would never see why it was refused.
+void Connection::linger() {
+  const Time until = Clock::now() + limits_.linger_time;
+  do {
+    input_.clear();
+  } while (receive(until) == Received::bytes);
+}
+
+void Connection::interrupt() {
+  if (reading_) ::shutdown(socket_, SHUT_RD);
+}
+
+void Connection::abort() { ::shutdown(socket_, SHUT_RDWR); }
 
 bool Connection::client_gone() const {
   if (failed_ || ended_) return true;

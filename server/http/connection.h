@@ -1,12 +1,18 @@
 // Connection: one client socket under cpp-httplib. Reads and checks a whole request before the
-// library sees a byte of it, so that limits on sizes and times hold, framing is unambiguous
-// (RFC 9112, section 6.3) and a client that leaves is noticed. One thread.
+// library sees a byte of it, so that limits on sizes and times hold, framing is unambiguous and a
+// client that leaves is noticed. One thread, but for interrupt() and abort().
 #pragma once
 
 #include <httplib.h>
 
+#include <atomic>
 #include <chrono>
+#include <functional>
+#include <optional>
 #include <string>
+
+#include "server/http/message.h"
+#include "server/http/request_head.h"
 
 namespace tristill::http {
 
@@ -15,9 +21,11 @@ struct Limits {
   size_t headers = 100;
   size_t body_bytes = 64 << 20;
   std::chrono::milliseconds head_time{10000};   // from its first byte
-  std::chrono::milliseconds body_time{30000};   // without progress
+  std::chrono::milliseconds body_time{30000};   // and what body_rate allows for the bytes that came
+  size_t body_rate = 4096;                      // least bytes a second
   std::chrono::milliseconds write_time{30000};  // without progress
   std::chrono::milliseconds idle_time{60000};   // between requests
+  std::chrono::milliseconds linger_time{5000};  // for a refused client to read why
 };
 
 class Connection final : public httplib::Stream {
@@ -26,16 +34,30 @@ class Connection final : public httplib::Stream {
 
   enum class Arrival {
     request,  // a whole request is ready for the library
-    closed,   // the client is gone or idle for too long
+    closed,   // the client is gone, idle for too long, or interrupted
     refused,  // answered here with an error; close the connection
   };
-  // Waits for the next request, pipelined ones included. stopping is polled while idle.
-  Arrival await_request(const std::atomic<bool>& stopping);
+  // Judges a request by its head, before its body is read: an answer refuses it.
+  using Gate = std::function<std::optional<Response>(const RequestHead&)>;
 
-  // The value of a header exactly as it was sent, empty when absent; name in lower case.
-  std::string raw_header(std::string_view name) const;
+  // Waits for the next request, pipelined ones included.
+  Arrival await_request(const std::atomic<bool>& stopping, const Gate& gate);
+
+  // Of the request that await_request saw last.
+  const RequestHead& head() const { return head_; }
+  const std::string& request_id() const { return request_id_; }
+  int refused_status() const { return refused_status_; }
+
+  // Answers with an error without reading anything.
+  void turn_away(const Response& response);
   bool client_gone() const;
+  // Sends what was written; false when the client is gone.
   bool flush();
+
+  // Any thread. Ends waiting for the client, but no answer that is being given.
+  void interrupt();
+  // Any thread. Ends everything.
+  void abort();
 
   bool is_readable() const override { return position_ < ready_.size(); }
   bool is_writable() const override { return !failed_ && !client_gone(); }
@@ -46,22 +68,34 @@ class Connection final : public httplib::Stream {
   socket_t socket() const override { return socket_; }
 
  private:
-  struct Head;
-  bool receive(std::chrono::milliseconds wait);
-  Arrival refuse(int status, std::string_view message);
-  Arrival take_body(const Head& head);
-  Arrival take_chunked(size_t from);
-  bool need(size_t bytes);
+  using Time = std::chrono::steady_clock::time_point;
+  enum class Received { bytes, nothing, end };
 
-  int socket_;
+  Received receive(Time until);
+  Arrival receive_request(const Gate& gate);
+  std::optional<Arrival> receive_head();
+  Arrival receive_body();
+  Arrival take_chunks();
+  std::optional<Arrival> need(size_t bytes);
+  void present(std::string_view body);
+  Arrival refuse(int status, std::string_view message);
+  Arrival refuse(const Response& response);
+  void linger();
+
+  const int socket_;
   const Limits& limits_;
-  std::string input_;   // received, not yet taken
-  std::string head_;    // of the current request, as sent
-  std::string ready_;   // what the library reads: checked head and plain body
+  std::atomic<bool> reading_{false};
+  RequestHead head_;
+  std::string request_id_;
+  int refused_status_ = 0;
+  std::string input_;      // received, not yet taken
+  Time body_started_;
+  size_t body_received_ = 0;
+  std::string ready_;      // what the library reads: the checked head and the plain body
   size_t position_ = 0;
-  std::string output_;  // written by the library, not yet sent
+  std::string output_;     // written by the library, not yet sent
   bool failed_ = false;
-  bool ended_ = false;  // the client has closed its sending side
+  bool ended_ = false;     // the client has closed its sending side
 };
 
 }  // namespace tristill::http

@@ -22,10 +22,13 @@ Kind kind_of(int status) {
     case 413:
     case 431: return {"invalid_request_error", "too_large"};
     case 415: return {"invalid_request_error", "unsupported_media_type"};
+    case 414: return {"invalid_request_error", "too_large"};
     case 422: return {"invalid_request_error", "corrupt"};
     case 429: return {"rate_limit_error", "queue_full"};
     case 499: return {"cancelled", "cancelled"};
+    case 501: return {"not_supported_error", "not_implemented"};
     case 503: return {"unavailable_error", "unavailable"};
+    case 505: return {"not_supported_error", "version_not_supported"};
     case 507: return {"server_error", "disk_full"};
     default: return {"server_error", "internal"};
   }
@@ -45,6 +48,26 @@ int status_of(ErrorCode code) {
     case ErrorCode::internal: return 500;
   }
   return 500;
+}
+
+std::string_view reason_of(int status) {
+  switch (status) {
+    case 200: return "OK";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 408: return "Request Timeout";
+    case 413: return "Payload Too Large";
+    case 414: return "URI Too Long";
+    case 415: return "Unsupported Media Type";
+    case 431: return "Request Header Fields Too Large";
+    case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
+    case 503: return "Service Unavailable";
+    case 505: return "HTTP Version Not Supported";
+    default: return "Error";
+  }
 }
 
 Response error_response(int status, std::string_view type, std::string_view message,

@@ -10,6 +10,8 @@
 namespace tristill::http {
 
 int status_of(ErrorCode code);
+// "Not Found" for 404; "Error" for a status that is never sent.
+std::string_view reason_of(int status);
 
 // {"error": {"message", "type", "param", "code"}}; param and code are null when empty.
 // type and code default to those of the status (invalid_request_error, not_found_error, ...).

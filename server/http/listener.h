@@ -19,11 +19,13 @@ struct ListenerOptions {
   std::string api_key_sha256;  // hex; empty: no key is asked for
   Limits limits;
   size_t max_connections = 2000;
+  std::chrono::milliseconds stop_grace{5000};  // for answers that are being given when it stops
 };
 
 // What one answered request looked like, for metrics and the access log.
 struct Exchange {
-  std::string method, path;
+  std::string method, path;  // empty when the request was not understood
+  std::string route;         // the route's pattern; empty when none took the request
   int status = 0;
   double seconds = 0;
   std::string request_id;
@@ -31,6 +33,7 @@ struct Exchange {
 
 class Listener {
  public:
+  // observe is called on the connection's thread after each answer.
   Listener(const Router& router, ListenerOptions options,
            std::function<void(const Exchange&)> observe);
   ~Listener();
@@ -41,6 +44,8 @@ class Listener {
   Result<int> bind();
   // Answers until stop(); returns when every connection has ended.
   void serve();
+  // Takes no new requests, waits stop_grace for the answers being given, then cuts them off. Also
+  // before serve(). Any thread.
   void stop();
 
  private:

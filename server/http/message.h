@@ -14,6 +14,7 @@ namespace tristill::http {
 struct Request {
   std::string method;
   std::string path;
+  std::string route;  // the pattern that took it, empty when none did: "/jobs/{id}"
   std::map<std::string, std::string> path_params;  // "/jobs/{id}" -> {"id", "ftjob-..."}
   std::map<std::string, std::string> query;
   std::map<std::string, std::string> headers;  // names in lower case

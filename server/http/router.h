@@ -16,12 +16,13 @@ class Router {
   // last segment takes the rest of the path, slashes included. CHECKs against duplicates.
   void add(std::string_view method, std::string_view pattern, Handler handler);
 
-  // The handler's answer, or the 404 / 405 answer. request.path_params is filled in.
+  // The handler's answer, or the 404 / 405 answer. request.route and path_params are filled in.
   Response route(Request& request) const;
 
  private:
   struct Route {
     std::string method;
+    std::string pattern;
     std::vector<std::string> segments;
     Handler handler;
   };

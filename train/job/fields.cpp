@@ -2,11 +2,14 @@
 
 #include <cmath>
 
+#include "base/utf8.h"
+
 namespace tristill::job {
 namespace {
 
 using nlohmann::json;
 constexpr int kMaxDepth = 16;
+constexpr size_t kMaxShownName = 64;  // of a field we do not know
 
 bool is_too_deep(std::string_view text) {
   int depth = 0;
@@ -120,7 +123,7 @@ void Fields::texts(const char* name, size_t most, std::vector<std::string>& targ
 void Fields::object(const char* name, const std::function<void(Fields&)>& read) {
   const json* value = raw(name);
   if (value == nullptr) return;
-  if (!value->is_object()) return refuse(name, "an object");
+  if (!value->is_object()) return refuse(name, "an object of its fields");
   Fields inner(*value, where(name));
   read(inner);
   inner.finish();
@@ -148,7 +151,9 @@ void Fields::objects(const char* name, size_t most, const std::function<void(Fie
 
 void Fields::finish() {
   for (const auto& [name, value] : object_.items()) {
-    if (!known_.contains(name)) fail(name, where(name) + " is no known field");
+    if (known_.contains(name)) continue;
+    const std::string shown = utf8_replace_invalid(std::string_view(name).substr(0, kMaxShownName));
+    fail(shown, where(shown) + " is no known field");
   }
 }
 

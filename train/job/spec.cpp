@@ -1,7 +1,6 @@
 #include "train/job/spec.h"
 
-#include <algorithm>
-
+#include "base/name.h"
 #include "train/job/fields.h"
 
 namespace tristill::job {
@@ -11,17 +10,10 @@ using nlohmann::json;
 
 constexpr double kMaxSeconds = 3.2e7;  // a year
 
-bool is_name(const std::string& name) {
-  return !name.empty() && name.size() <= 64 && name.front() != '.' &&
-         std::all_of(name.begin(), name.end(), [](unsigned char c) {
-           return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
-         });
-}
-
 void read_name(Fields& fields, const char* field, std::string& target) {
   fields.text(field, target);
   if (fields.has(field) && !is_name(target)) {
-    fields.refuse(field, "1 to 64 of letters, digits, '.', '_', '-', not starting with '.'");
+    fields.refuse(field, std::string(kAcceptedNames));
   }
 }
 

@@ -4,13 +4,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <memory>
+#include <optional>
 
 #include "base/atomic_file.h"
 #include "base/byte_reader.h"
+#include "base/check.h"
 #include "base/crc32c.h"
-#include "base/mapped_file.h"
 
 // A shard: "TSTRACE1", then records of u32 length, u32 CRC-32C of the payload, payload.
 // Payload, little-endian: u8 sampling, u16 teacher length, teacher, 64 bytes tokenizer,
@@ -30,6 +35,9 @@ void put(std::string& out, T value) {
 }
 
 std::string encode(const Record& record) {
+  CHECK(record.tokenizer.size() == kFingerprint && record.teacher.size() <= UINT16_MAX);
+  CHECK(!record.tokens.empty() && record.tokens.size() <= kMaxRecordTokens);
+  CHECK(record.top_logprobs.size() == record.tokens.size());
   std::string out;
   put(out, static_cast<uint8_t>(record.sampling));
   put(out, static_cast<uint16_t>(record.teacher.size()));
@@ -39,6 +47,7 @@ std::string encode(const Record& record) {
   put(out, static_cast<uint32_t>(record.tokens.size()));
   for (const int32_t token : record.tokens) put(out, token);
   for (const auto& position : record.top_logprobs) {
+    CHECK(position.size() <= kMaxTopLogprobs);
     put(out, static_cast<uint8_t>(position.size()));
     for (const TopLogprob& entry : position) {
       put(out, entry.token);
@@ -48,18 +57,23 @@ std::string encode(const Record& record) {
   return out;
 }
 
-bool decode(std::span<const std::byte> payload, Record& record) {
-  ByteReader in(payload);
+// A CRC tells rot, not lies: values are checked as those of POST /traces are.
+bool decode(std::string_view payload, Record& record) {
+  ByteReader in(std::as_bytes(std::span(payload)));
   const uint8_t sampling = in.u8();
   record.teacher = std::string(in.text(in.u16()));
   record.tokenizer = std::string(in.text(kFingerprint));
   record.prompt_tokens = in.u32();
   const uint32_t n_tokens = in.u32();
-  if (!in.ok() || sampling > static_cast<uint8_t>(Sampling::t1) || n_tokens > in.remaining() / 4)
+  if (!in.ok() || sampling > static_cast<uint8_t>(Sampling::t1)) return false;
+  if (n_tokens == 0 || n_tokens > in.remaining() / 4 || record.prompt_tokens > n_tokens)
     return false;
   record.sampling = static_cast<Sampling>(sampling);
   record.tokens.resize(n_tokens);
-  for (int32_t& token : record.tokens) token = in.read<int32_t>();
+  for (int32_t& token : record.tokens) {
+    token = in.read<int32_t>();
+    if (token < 0) return false;
+  }
   record.top_logprobs.resize(n_tokens);
   for (auto& position : record.top_logprobs) {
     position.resize(in.u8());
@@ -67,36 +81,77 @@ bool decode(std::span<const std::byte> payload, Record& record) {
     for (TopLogprob& entry : position) {
       entry.token = in.read<int32_t>();
       entry.logprob = in.f32();
+      if (entry.token < 0 || !std::isfinite(entry.logprob) || entry.logprob > 0) return false;
     }
   }
   return in.ok() && in.remaining() == 0;
 }
 
-// The next whole record's payload; empty at the end or at a torn one.
-std::span<const std::byte> next_payload(ByteReader& in) {
-  const uint32_t length = in.u32();
-  const uint32_t crc = in.u32();
-  const auto payload = in.take(length);
-  if (!in.ok() || length == 0) return {};
-  if (crc32c({reinterpret_cast<const char*>(payload.data()), payload.size()}) != crc) return {};
-  return payload;
-}
-
-// Bytes up to the end of the last whole record.
-size_t whole_bytes(std::span<const std::byte> file) {
-  ByteReader in(file);
-  in.take(kMagic.size());
-  size_t whole = in.position();
-  while (in.remaining() >= kRecordHead && !next_payload(in).empty()) whole = in.position();
-  return whole;
-}
-
 Error system_error(const char* what, const std::filesystem::path& path) {
   const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-  return {full ? ErrorCode::resource_exhausted : ErrorCode::unavailable,
-          std::string("cannot ") + what + " " + path.string() + ": " + std::strerror(errno),
+  const auto code = full              ? ErrorCode::resource_exhausted
+                    : errno == ENOENT ? ErrorCode::not_found
+                                      : ErrorCode::unavailable;
+  return {code, std::string("cannot ") + what + " " + path.string() + ": " + std::strerror(errno),
           "traces"};
 }
+
+// Reads a shard front to back, without mapping it: an append that fails cuts the file shorter,
+// and mapped bytes that are gone would fault.
+class ShardReader {
+ public:
+  static Result<ShardReader> open(const std::filesystem::path& path) {
+    ShardReader reader;
+    reader.file_.reset(std::fopen(path.c_str(), "rbe"));
+    struct stat info{};
+    if (!reader.file_ || ::fstat(::fileno(reader.file_.get()), &info) != 0) {
+      return system_error("open", path);
+    }
+    if (!S_ISREG(info.st_mode)) {
+      return Error{ErrorCode::corrupt, path.string() + " is no trace shard", "traces"};
+    }
+    reader.size_ = static_cast<uint64_t>(info.st_size);
+    const std::string head = reader.take(std::min<uint64_t>(kMagic.size(), reader.size_));
+    if (head != kMagic.substr(0, head.size())) {
+      return Error{ErrorCode::corrupt, path.string() + " is no trace shard", "traces"};
+    }
+    if (head.size() == kMagic.size()) reader.whole_ = kMagic.size();
+    return reader;
+  }
+
+  // The next whole record's payload; nothing at the end, at a torn one or when reading fails.
+  std::optional<std::string> next() {
+    if (whole_ < kMagic.size() || size_ - whole_ < kRecordHead) return std::nullopt;
+    const std::string head = take(kRecordHead);
+    ByteReader in(std::as_bytes(std::span(head)));
+    const uint32_t length = in.u32();
+    const uint32_t crc = in.u32();
+    if (!in.ok() || length == 0 || length > size_ - whole_ - kRecordHead) return std::nullopt;
+    std::string payload = take(length);
+    if (payload.size() != length || crc32c(payload) != crc) return std::nullopt;
+    whole_ += kRecordHead + length;
+    return payload;
+  }
+
+  // Bytes up to the end of the last whole record; 0 where not even the magic is whole.
+  uint64_t whole() const { return whole_; }
+  uint64_t size() const { return size_; }
+  bool failed() const { return std::ferror(file_.get()) != 0; }
+
+ private:
+  std::string take(uint64_t n) {
+    std::string bytes(n, '\0');
+    bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file_.get()));
+    return bytes;
+  }
+
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::unique_ptr<std::FILE, Close> file_;
+  uint64_t size_ = 0;
+  uint64_t whole_ = 0;
+};
 
 class Descriptor {
  public:
@@ -113,17 +168,13 @@ class Descriptor {
 };
 
 // Where new records go: after the last whole one, or 0 for a new file.
-Result<size_t> end_of_whole(const std::filesystem::path& path) {
-  std::error_code none;
-  if (!std::filesystem::exists(path, none)) return size_t{0};
-  const auto mapped = MappedFile::open(path);
-  if (!mapped) return mapped.error();
-  const auto bytes = mapped->bytes();
-  if (bytes.size() < kMagic.size()) return size_t{0};  // torn while it was created
-  if (std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) {
-    return Error{ErrorCode::corrupt, path.string() + " is no trace shard", "traces"};
-  }
-  return whole_bytes(bytes);
+Result<uint64_t> end_of_whole(const std::filesystem::path& path) {
+  auto reader = ShardReader::open(path);
+  if (!reader && reader.error().code == ErrorCode::not_found) return uint64_t{0};
+  if (!reader) return reader.error();
+  while (reader->next()) continue;
+  if (reader->failed()) return system_error("read", path);
+  return reader->whole();
 }
 
 }  // namespace
@@ -147,34 +198,33 @@ Result<void> append_records(const std::filesystem::path& path, std::span<const R
   }
   auto done = write_all(file.get(), bytes, path);
   if (done) done = sync_file(file.get(), path);
-  if (done) return sync_folder(path.parent_path());
+  if (done) done = sync_folder(path.has_parent_path() ? path.parent_path() : ".");
+  if (done) return done;
   // What was written of this call must not be read later as if it had been accepted.
   if (::ftruncate(file.get(), offset) != 0) return system_error("cut back", path);
+  if (auto cut = sync_file(file.get(), path); !cut) return cut;
   return done;
 }
 
 Result<ShardSummary> read_shard(const std::filesystem::path& path,
                                 const std::function<void(Record&&)>& visit) {
-  const auto mapped = MappedFile::open(path);
-  if (!mapped) return mapped.error();
-  ByteReader in(mapped->bytes());
-  if (in.text(kMagic.size()) != kMagic) {
-    return Error{ErrorCode::corrupt, path.string() + " is no trace shard", "traces"};
-  }
+  auto reader = ShardReader::open(path);
+  if (!reader) return reader.error();
   ShardSummary summary;
-  while (in.remaining() > 0) {
-    const auto payload = next_payload(in);
+  bool whole = true;
+  while (const auto payload = reader->next()) {
     Record record;
-    if (payload.empty() || !decode(payload, record)) {
-      summary.torn_tail = true;
-      break;
-    }
+    whole = decode(*payload, record);
+    if (!whole) break;
     ++summary.records;
     summary.tokens += record.tokens.size();
-    for (const auto& position : record.top_logprobs)
+    for (const auto& position : record.top_logprobs) {
       summary.scored_tokens += position.empty() ? 0 : 1;
+    }
     visit(std::move(record));
   }
+  if (reader->failed()) return system_error("read", path);
+  summary.torn_tail = !whole || reader->whole() != reader->size();
   return summary;
 }
 

@@ -1,0 +1,212 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "base/atomic_file.h"
+#include "train/job/event.h"
+#include "train/job/spec.h"
+#include "train/trace/jsonl.h"
+#include "train/trace/shard.h"
+
+namespace tristill {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string tiny_body() {
+  return *read_file(fs::path(TRISTILL_SOURCE_DIR) / "configs/jobs/train-tiny.json");
+}
+
+std::string with(const std::string& from, const std::string& to) {
+  std::string body = tiny_body();
+  const size_t at = body.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return body.replace(at, from.size(), to);
+}
+
+TEST(TrainSpec, TheExampleIsAcceptedAndComesBack) {
+  const auto spec = job::parse_train_spec(tiny_body());
+  ASSERT_TRUE(spec) << spec.error().message;
+  EXPECT_EQ(spec->name, "tiny");
+  EXPECT_EQ(spec->model.d_model, 256U);
+  const auto again = job::parse_train_spec(job::format_train_spec(*spec));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(job::format_train_spec(*again), job::format_train_spec(*spec));
+}
+
+TEST(TrainSpec, EveryExampleInTheRepositoryIsAccepted) {
+  for (const auto& entry : fs::directory_iterator(fs::path(TRISTILL_SOURCE_DIR) / "configs/jobs")) {
+    const auto spec = job::parse_train_spec(*read_file(entry.path()));
+    EXPECT_TRUE(spec) << entry.path() << ": " << (spec ? "" : spec.error().message);
+  }
+  for (const auto& entry :
+       fs::directory_iterator(fs::path(TRISTILL_SOURCE_DIR) / "configs/models")) {
+    EXPECT_TRUE(job::parse_model_config(*read_file(entry.path()))) << entry.path();
+  }
+}
+
+TEST(TrainSpec, RefusalsNameTheField) {
+  const struct {
+    const char* from;
+    const char* to;
+    const char* param;
+  } cases[] = {
+      {"\"kind\": \"train\"", "\"kind\": \"fly\"", "kind"},
+      {"\"name\": \"tiny\"", "\"name\": \"../x\"", "name"},
+      {"\"d_model\": 256", "\"d_model\": \"wide\"", "model.d_model"},
+      {"\"d_model\": 256", "\"d_model\": 300", "model.d_model"},
+      {"\"d_model\": 256", "\"d_modell\": 256", "model.d_model"},
+      {"\"fim_rate\": 0.3", "\"fim_rate\": 1.5", "data.fim_rate"},
+      {"\"name\": \"python-stdlib\"", "\"name\": 7", "data.corpora[0].name"},
+      {"\"max_seconds\": 12", "\"max_seconds\": -1", "budget.max_seconds"},
+      {"\"batch_tokens\": 2048", "\"batch_tokens\": 1e99", "batch_tokens"},
+      {"\"log_every\": 5", "\"log_evry\": 5", "log_evry"},
+      {"\"vocab_size\": 1024\n  }", "\"vocab_size\": 5000\n  }", "model.vocab_size"},
+  };
+  for (const auto& c : cases) {
+    const auto spec = job::parse_train_spec(with(c.from, c.to));
+    ASSERT_FALSE(spec) << c.to;
+    EXPECT_EQ(spec.error().param, c.param) << spec.error().message;
+    EXPECT_EQ(spec.error().code, ErrorCode::invalid_argument);
+  }
+}
+
+TEST(TrainSpec, HostileJsonIsRefused) {
+  EXPECT_FALSE(job::parse_train_spec(""));
+  EXPECT_FALSE(job::parse_train_spec("[]"));
+  EXPECT_FALSE(job::parse_train_spec(std::string(100000, '[')));
+  EXPECT_FALSE(job::parse_train_spec("{\"kind\":\"train\""));
+}
+
+TEST(JobFile, ComesBackAsItWasWritten) {
+  job::JobFile file;
+  file.id = "ftjob-1";
+  file.train = *job::parse_train_spec(tiny_body());
+  file.corpora = {{{.name = "a", .extensions = {".py", ".pyi"}, .weight = 2}, "/x/y"}};
+  file.trace_shards = {"/t/0"};
+  file.tokenizer_model = "/m.gguf";
+  const auto again = job::parse_job_file(job::format_job_file(file));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(job::format_job_file(*again), job::format_job_file(file));
+  EXPECT_EQ(again->corpora[0].path, "/x/y");
+}
+
+TEST(Event, ComesBackAlsoWithNumbersThatAreNotFinite) {
+  const job::Event event{.type = job::EventType::metrics,
+                         .level = job::EventLevel::warn,
+                         .time = 12.5,
+                         .message = "a\n\"b\"",
+                         .numbers = {{"loss", NAN}, {"x", HUGE_VAL}, {"y", -3}},
+                         .texts = {{"k", "v"}}};
+  const std::string line = job::format_event(event);
+  EXPECT_EQ(line.find('\n'), std::string::npos);
+  const auto again = job::parse_event(line);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_TRUE(std::isnan(again->numbers.at("loss")));
+  EXPECT_EQ(again->numbers.at("y"), -3);
+  EXPECT_EQ(again->message, event.message);
+  EXPECT_FALSE(job::parse_event("{\"type\":\"dance\",\"level\":\"info\",\"time\":1}"));
+}
+
+std::string record_line() {
+  return R"({"tokenizer":")" + std::string(64, 'a') +
+         R"(","teacher":"t","sampling":"corpus","prompt_tokens":2,"tokens":[5,6,7],)"
+         R"("top_logprobs":[null,[[6,-0.5],[9,-1.5]],null]})";
+}
+
+TEST(TraceLine, ComesBackAndRefusalsNameTheField) {
+  const auto record = trace::parse_record(record_line());
+  ASSERT_TRUE(record) << record.error().message;
+  EXPECT_EQ(record->top_logprobs[1][1].token, 9);
+  EXPECT_EQ(trace::format_record(*trace::parse_record(trace::format_record(*record))),
+            trace::format_record(*record));
+  const struct {
+    const char* from;
+    const char* to;
+    const char* param;
+  } cases[] = {
+      {"\"corpus\"", "\"dream\"", "sampling"},
+      {"[5,6,7]", "[5,-6,7]", "tokens[1]"},
+      {"[5,6,7]", "[]", "tokens"},
+      {"[6,-0.5]", "[6,0.5]", "top_logprobs[1][0]"},
+      {"[9,-1.5]", "[6,-1.5]", "top_logprobs[1][1]"},
+      {"[9,-1.5]", "[9,-0.1]", "top_logprobs[1]"},
+      {"null,[[", "[[", "top_logprobs"},
+      {"\"prompt_tokens\":2", "\"prompt_tokens\":9", "prompt_tokens"},
+      {"\"teacher\":\"t\"", "\"teachr\":\"t\"", "teachr"},
+  };
+  for (const auto& c : cases) {
+    std::string line = record_line();
+    line.replace(line.find(c.from), std::string(c.from).size(), c.to);
+    const auto refused = trace::parse_record(line);
+    ASSERT_FALSE(refused) << c.to;
+    EXPECT_EQ(refused.error().param, c.param) << refused.error().message;
+  }
+}
+
+class ShardTest : public ::testing::Test {
+ protected:
+  ShardTest() {
+    std::string name = (fs::temp_directory_path() / "tristill-shard-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+    path_ = folder_ / "00000.shard";
+    for (int i = 0; i < 3; ++i) {
+      trace::Record record = *trace::parse_record(record_line());
+      record.tokens[0] = i;
+      records_.push_back(record);
+    }
+  }
+  ~ShardTest() override { fs::remove_all(folder_); }
+  std::vector<int> firsts(bool* torn = nullptr) {
+    std::vector<int> found;
+    const auto summary = trace::read_shard(
+        path_, [&](trace::Record&& record) { found.push_back(record.tokens[0]); });
+    EXPECT_TRUE(summary);
+    if (torn != nullptr) *torn = summary->torn_tail;
+    return found;
+  }
+  fs::path folder_, path_;
+  std::vector<trace::Record> records_;
+};
+
+TEST_F(ShardTest, AppendedRecordsComeBackInOrder) {
+  ASSERT_TRUE(trace::append_records(path_, records_));
+  ASSERT_TRUE(trace::append_records(path_, std::span(records_).first(1)));
+  EXPECT_EQ(firsts(), (std::vector<int>{0, 1, 2, 0}));
+}
+
+TEST_F(ShardTest, EveryTornTailIsToldAndCutOffByTheNextAppend) {
+  ASSERT_TRUE(trace::append_records(path_, records_));
+  const std::string whole = *read_file(path_);
+  for (size_t n = 8; n < whole.size(); n += 3) {
+    ASSERT_TRUE(write_file_atomically(path_, std::string_view(whole).substr(0, n)));
+    const size_t kept = firsts().size();
+    EXPECT_LT(kept, 3U);
+    ASSERT_TRUE(trace::append_records(path_, std::span(records_).last(1)));
+    bool torn = true;
+    const auto now = firsts(&torn);
+    EXPECT_FALSE(torn);
+    ASSERT_EQ(now.size(), kept + 1);
+    EXPECT_EQ(now.back(), 2);
+  }
+}
+
+TEST_F(ShardTest, ARottenByteEndsTheReading) {
+  ASSERT_TRUE(trace::append_records(path_, records_));
+  std::string bytes = *read_file(path_);
+  bytes[bytes.size() - 20] ^= 1;
+  ASSERT_TRUE(write_file_atomically(path_, bytes));
+  bool torn = false;
+  EXPECT_EQ(firsts(&torn), (std::vector<int>{0, 1}));
+  EXPECT_TRUE(torn);
+}
+
+TEST_F(ShardTest, AnotherFileIsRefused) {
+  ASSERT_TRUE(write_file_atomically(path_, "something else entirely"));
+  EXPECT_EQ(trace::append_records(path_, records_).error().code, ErrorCode::corrupt);
+  EXPECT_FALSE(trace::read_shard(path_, [](trace::Record&&) {}));
+}
+
+}  // namespace
+}  // namespace tristill

@@ -1,9 +1,11 @@
 #include "model/format/gguf.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "base/byte_reader.h"
+#include "base/utf8.h"
 
 namespace tristill {
 namespace {
@@ -14,9 +16,16 @@ constexpr uint64_t kMaxEntries = 1 << 20;
 constexpr uint64_t kMaxArray = 1 << 26;
 constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint32_t kMaxDims = 4;
+constexpr size_t kMaxName = 255;  // of keys and tensors; short enough to be shown
 
 Error corrupt(std::string message) {
   return {ErrorCode::corrupt, "model file: " + std::move(message), "model"};
+}
+
+constexpr const char* kBadName = " is empty, longer than 255 bytes or not UTF-8";
+
+bool is_name(const std::string& name) {
+  return !name.empty() && name.size() <= kMaxName && utf8_is_valid(name);
 }
 
 std::string read_text(ByteReader& in) { return std::string(in.text(in.u64())); }
@@ -80,6 +89,7 @@ Result<void> read_metadata(ByteReader& in, uint64_t count, GgufFile& file) {
     std::string key = read_text(in);
     const auto type = static_cast<GgufType>(in.u32());
     if (!in.ok()) return corrupt("metadata ends inside entry " + std::to_string(i));
+    if (!is_name(key)) return corrupt("the key of metadata entry " + std::to_string(i) + kBadName);
     GgufValue value;
     if (type == GgufType::array) {
       auto array = read_array(in, key);
@@ -90,6 +100,8 @@ Result<void> read_metadata(ByteReader& in, uint64_t count, GgufFile& file) {
                      std::to_string(static_cast<uint32_t>(type)));
     }
     if (!in.ok()) return corrupt("metadata ends inside key " + key);
+    const auto* text = std::get_if<std::string>(&value);
+    if (text != nullptr && !utf8_is_valid(*text)) return corrupt("key " + key + " is not UTF-8");
     if (!file.metadata.emplace(key, std::move(value)).second)
       return corrupt("key " + key + " stands twice");
   }
@@ -130,6 +142,7 @@ Result<std::vector<Place>> read_tensor_infos(ByteReader& in, uint64_t count) {
     if (!in.ok() || n_dims == 0 || n_dims > kMaxDims) {
       return corrupt("tensor " + std::to_string(i) + " has a malformed description");
     }
+    if (!is_name(tensor.name)) return corrupt("the name of tensor " + std::to_string(i) + kBadName);
     for (uint32_t d = 0; d < n_dims; ++d) tensor.dims.push_back(in.u64());
     tensor.type = static_cast<TensorType>(in.u32());
     const uint64_t offset = in.u64();
@@ -138,6 +151,17 @@ Result<std::vector<Place>> read_tensor_infos(ByteReader& in, uint64_t count) {
     places.push_back({offset, std::move(tensor)});
   }
   return places;
+}
+
+using Extent = std::pair<uint64_t, uint64_t>;  // offset, bytes; the end is inside the file
+
+// Shared bytes would let a small file stand for a model of any size.
+bool overlap(std::vector<Extent> extents) {
+  std::sort(extents.begin(), extents.end());
+  for (size_t i = 1; i < extents.size(); ++i) {
+    if (extents[i - 1].first + extents[i - 1].second > extents[i].first) return true;
+  }
+  return false;
 }
 
 Result<uint64_t> alignment_of(const GgufFile& file) {
@@ -242,6 +266,7 @@ Result<GgufFile> read_gguf(std::span<const std::byte> bytes) {
   if (n_tensors > 0) in.align(*alignment);
   if (!in.ok()) return corrupt("the file ends before its tensors");
   const auto data = bytes.subspan(in.position());
+  std::vector<Extent> extents;
   for (Place& place : *places) {
     const auto size = tensor_bytes(place.tensor);
     if (!size) return size.error();
@@ -251,10 +276,12 @@ Result<GgufFile> read_gguf(std::span<const std::byte> bytes) {
       return corrupt("tensor " + place.tensor.name + " lies outside the file");
     }
     place.tensor.bytes = data.subspan(place.offset, *size);
+    extents.emplace_back(place.offset, *size);
     std::string name = place.tensor.name;
     if (!file.tensors.emplace(name, std::move(place.tensor)).second)
       return corrupt("tensor " + name + " stands twice");
   }
+  if (overlap(std::move(extents))) return corrupt("two tensors share bytes");
   return file;
 }
 

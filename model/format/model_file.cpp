@@ -1,10 +1,12 @@
 #include "model/format/model_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
+#include "base/utf8.h"
 #include "model/format/gguf.h"
 #include "model/format/gguf_writer.h"
 #include "model/ternary.h"
@@ -22,8 +24,28 @@ Error corrupt(std::string message) {
   return {ErrorCode::corrupt, "model file: " + std::move(message), "model"};
 }
 
+// Text from a file in a message: not longer than a line.
+std::string shown(const std::string& text) {
+  constexpr size_t kMost = 64;
+  if (text.size() <= kMost) return text;
+  return text.substr(0, utf8_whole_prefix(std::string_view(text).substr(0, kMost))) + "...";
+}
+
 std::string float_bytes(const std::vector<float>& values) {
   return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+}
+
+bool all_finite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(),
+                     [](float value) { return std::isfinite(value); });
+}
+
+// The embedding's rows may be padded for alignment, no more.
+Result<void> check_vocabulary(size_t pieces, uint32_t rows) {
+  if (rows >= pieces && rows <= (pieces + 63) / 64 * 64) return {};
+  return corrupt("the tokenizer has " + std::to_string(pieces) + " pieces, the embedding " +
+                 std::to_string(rows) +
+                 " rows; accepted is the same number, or rows rounded up to a multiple of 64");
 }
 
 std::string layer_name(size_t layer, std::string_view name) {
@@ -86,9 +108,25 @@ Result<void> check_matrix(const std::string& name, const IntegerMatrix& m, uint6
                name + " does not have the shape that the config asks for", name};
 }
 
+// What the reader would refuse is not written.
+Result<void> check_values(const std::string& name, const IntegerMatrix& m, WeightKind kind) {
+  if (!all_finite(m.scale)) {
+    return Error{ErrorCode::invalid_argument, name + ".scale holds a value that is not finite",
+                 name};
+  }
+  const bool ternary = std::all_of(m.values.begin(), m.values.end(),
+                                   [](int8_t value) { return value >= -1 && value <= 1; });
+  if (kind == WeightKind::ternary && !ternary) {
+    return Error{ErrorCode::invalid_argument,
+                 name + " holds a value that is not ternary; accepted are -1, 0, 1", name};
+  }
+  return {};
+}
+
 Result<void> add_matrix(GgufWriter& out, const std::string& name, const IntegerMatrix& m,
                         uint64_t rows, uint64_t cols, WeightKind kind) {
   if (auto fits = check_matrix(name, m, rows, cols, kind); !fits) return fits;
+  if (auto valid = check_values(name, m, kind); !valid) return valid;
   if (kind == WeightKind::ternary) {
     out.add_tensor(name + ".weight", TensorType::tq2_0, {cols, rows}, ternary_blocks(m));
   } else {
@@ -106,6 +144,9 @@ Result<void> add_vector(GgufWriter& out, const std::string& name, const std::vec
                  name + " has " + std::to_string(values.size()) +
                      " elements; the config asks for " + std::to_string(size),
                  name};
+  }
+  if (!all_finite(values)) {
+    return Error{ErrorCode::invalid_argument, name + " holds a value that is not finite", name};
   }
   out.add_tensor(name, TensorType::f32, {size}, float_bytes(values));
   return {};
@@ -188,10 +229,7 @@ Result<std::vector<float>> read_vector(const GgufFile& file, const std::string& 
   if (!tensor) return tensor.error();
   std::vector<float> values(size);
   std::memcpy(values.data(), (*tensor)->bytes.data(), size * sizeof(float));
-  for (const float value : values) {
-    if (!std::isfinite(value))
-      return corrupt("tensor " + name + " holds a value that is not finite");
-  }
+  if (!all_finite(values)) return corrupt("tensor " + name + " holds a value that is not finite");
   return values;
 }
 
@@ -275,8 +313,8 @@ Result<ModelConfig> read_config(const GgufFile& file) {
   const auto weights = file.text("tristill.weights");
   if (!activation) return activation.error();
   if (!weights) return weights.error();
-  const auto parsed_activation = parse_activation(*activation);
-  const auto parsed_weights = parse_weight_kind(*weights);
+  const auto parsed_activation = parse_activation(shown(*activation));
+  const auto parsed_weights = parse_weight_kind(shown(*weights));
   if (!parsed_activation) return corrupt(parsed_activation.error().message);
   if (!parsed_weights) return corrupt(parsed_weights.error().message);
   c.activation = *parsed_activation;
@@ -294,12 +332,7 @@ Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const GgufFile& file, ui
   auto tokenizer =
       Tokenizer::from_sentencepiece({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   if (!tokenizer) return tokenizer.error();
-  const size_t pieces = (*tokenizer)->vocab_size();
-  if (vocab_size < pieces || vocab_size > (pieces + 63) / 64 * 64) {
-    return corrupt("the tokenizer has " + std::to_string(pieces) + " pieces, the embedding " +
-                   std::to_string(vocab_size) +
-                   " rows; accepted is the same number, or rows rounded up to a multiple of 64");
-  }
+  if (auto ok = check_vocabulary((*tokenizer)->vocab_size(), vocab_size); !ok) return ok.error();
   return tokenizer;
 }
 
@@ -358,6 +391,9 @@ Result<void> write_model_file(const std::filesystem::path& path, const ModelTens
                               const Tokenizer& tokenizer, const Provenance& provenance) {
   const ModelConfig& c = model.config;
   if (auto ok = check_config(c); !ok) return ok;
+  if (auto ok = check_vocabulary(tokenizer.vocab_size(), c.vocab_size); !ok) {
+    return Error{ErrorCode::invalid_argument, ok.error().message, "vocab_size"};
+  }
   GgufWriter out;
   out.add_text("general.architecture", kArchitecture);
   out.add_text("general.name", path.stem().string());
@@ -398,7 +434,7 @@ Result<LoadedModelFile> read_model_file(const std::filesystem::path& path) {
   if (!architecture) return architecture.error();
   if (*architecture != kArchitecture) {
     return Error{ErrorCode::invalid_argument,
-                 "model file: architecture \"" + *architecture + "\"; accepted is tristill",
+                 "model file: architecture \"" + shown(*architecture) + "\"; accepted is tristill",
                  "model"};
   }
   const auto config = read_config(*file);

@@ -90,6 +90,12 @@ struct Piece {
   uint64_t type = kNormal;
 };
 
+bool is_byte_piece(std::string_view text) {
+  const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F'); };
+  return text.size() == 6 && text.starts_with("<0x") && is_digit(text[3]) && is_digit(text[4]) &&
+         text[5] == '>';
+}
+
 Result<Piece> read_piece(std::string_view bytes) {
   Piece piece;
   ProtoReader in(bytes);
@@ -108,33 +114,72 @@ Result<Piece> read_piece(std::string_view bytes) {
   }
   if (piece.text.empty() || piece.text.size() > kMaxPieceBytes)
     return corrupt("a piece is empty or too long");
-  if (!utf8_is_valid(piece.text)) return corrupt("a piece is not UTF-8");
+  // The library hands pieces on as C strings.
+  if (!utf8_is_valid(piece.text) || piece.text.find('\0') != std::string_view::npos)
+    return corrupt("a piece is not UTF-8 without NUL");
   if (piece.type < kNormal || piece.type > kByte) return corrupt("a piece has an unknown type");
+  if (piece.type == kControl && utf8_length(piece.text) < 2)
+    return corrupt("a control piece is a single character, which text could spell");
+  if (piece.type == kByte && !is_byte_piece(piece.text))
+    return corrupt("a byte piece has a wrong name");
   return piece;
 }
 
-bool is_byte_piece(std::string_view text) {
-  const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F'); };
-  return text.size() == 6 && text.starts_with("<0x") && is_digit(text[3]) && is_digit(text[4]) &&
-         text[5] == '>';
-}
+// Settings that decide what the library does with a text, with the defaults of the format.
+struct Settings {
+  uint64_t model_type = 1;
+  uint64_t byte_fallback = 0;
+  uint64_t space_is_suffix = 0;
+  uint64_t add_dummy_prefix = 1;
+  uint64_t remove_extra_spaces = 1;
+  uint64_t escape_spaces = 1;
+  bool rewrites = false;  // a compiled map of the normalizer or the denormalizer
+};
 
-// Trainer and normalizer settings that decide what the library does with a text.
-Result<void> check_settings(std::string_view bytes, bool trainer) {
-  constexpr uint32_t kModelType = 3;
-  constexpr uint32_t kPrecompiledMap = 2;
+constexpr uint32_t kTrainer = 2, kNormalizer = 3, kDenormalizer = 5;  // fields of the model
+
+Result<void> read_settings(std::string_view bytes, uint32_t message, Settings& settings) {
+  struct Known {
+    uint32_t message, number;
+    uint64_t Settings::* member;
+  };
+  constexpr Known kKnown[] = {{kTrainer, 3, &Settings::model_type},
+                              {kTrainer, 24, &Settings::space_is_suffix},
+                              {kTrainer, 35, &Settings::byte_fallback},
+                              {kNormalizer, 3, &Settings::add_dummy_prefix},
+                              {kNormalizer, 4, &Settings::remove_extra_spaces},
+                              {kNormalizer, 5, &Settings::escape_spaces}};
   ProtoReader in(bytes);
   while (!in.done()) {
     const auto field = in.next();
     if (!field) return corrupt("its settings are cut off");
-    if (trainer && field->number == kModelType && (field->value < 1 || field->value > 2)) {
-      return corrupt("model type " + std::to_string(field->value) +
-                     "; accepted are 1 (unigram), 2 (BPE)");
-    }
-    if (!trainer && field->number == kPrecompiledMap && !field->bytes.empty()) {
-      return corrupt("it rewrites text (a normalisation map); accepted is identity");
+    if (message != kTrainer && field->number == 2 && !field->bytes.empty())
+      settings.rewrites = true;
+    for (const Known& known : kKnown) {
+      if (known.message != message || known.number != field->number) continue;
+      if (field->wire_type != 0) return corrupt("a setting has the wrong type");
+      settings.*known.member = field->value;
     }
   }
+  return {};
+}
+
+// Only settings under which every text comes back as it was.
+Result<void> check_settings(const Settings& settings) {
+  if (settings.model_type != 1 && settings.model_type != 2) {
+    return corrupt("model type " + std::to_string(settings.model_type) +
+                   "; accepted are 1 (unigram), 2 (BPE)");
+  }
+  if (settings.rewrites) {
+    return corrupt("it rewrites text (a normalisation map); accepted is identity");
+  }
+  if (settings.add_dummy_prefix != 0 || settings.remove_extra_spaces != 0 ||
+      settings.escape_spaces != 1 || settings.space_is_suffix != 0) {
+    return corrupt(
+        "it adds or removes spaces; accepted are add_dummy_prefix, remove_extra_whitespaces and "
+        "treat_whitespace_as_suffix false, escape_whitespaces true");
+  }
+  if (settings.byte_fallback != 1) return corrupt("byte_fallback is false; accepted is true");
   return {};
 }
 
@@ -143,17 +188,19 @@ Result<void> check_settings(std::string_view bytes, bool trainer) {
 Result<void> check_sentencepiece_model(std::string_view model) {
   if (model.empty() || model.size() > kMaxModelBytes) return corrupt("it is empty or too large");
   ProtoReader in(model);
+  Settings settings;
   std::unordered_set<std::string_view> seen;
   size_t unknown = 0;
   size_t bytes = 0;
   while (!in.done()) {
     const auto field = in.next();
     if (!field) return corrupt("the SentencePiece model is cut off or malformed");
-    if (field->number >= 1 && field->number <= 3 && field->wire_type != 2) {
+    if (field->number <= kDenormalizer && field->wire_type != 2) {
       return corrupt("a field has the wrong type");
     }
-    if (field->number == 2 || field->number == 3) {
-      if (auto ok = check_settings(field->bytes, field->number == 2); !ok) return ok;
+    if (field->number == kTrainer || field->number == kNormalizer ||
+        field->number == kDenormalizer) {
+      if (auto ok = read_settings(field->bytes, field->number, settings); !ok) return ok;
     }
     if (field->number != 1) continue;
     const auto piece = read_piece(field->bytes);
@@ -162,14 +209,11 @@ Result<void> check_sentencepiece_model(std::string_view model) {
       return corrupt("piece " + std::string(piece->text) + " stands twice");
     if (seen.size() > kMaxPieces) return corrupt("it has too many pieces");
     unknown += piece->type == kUnknown ? 1 : 0;
-    if (piece->type != kByte) continue;
-    ++bytes;
-    if (!is_byte_piece(piece->text)) return corrupt("a byte piece has a wrong name");
+    bytes += piece->type == kByte ? 1 : 0;
   }
-  if (seen.size() < 3 || unknown != 1)
-    return corrupt("it has no vocabulary, or not one unknown piece");
-  if (bytes != 0 && bytes != 256) return corrupt("it has some but not all byte pieces");
-  return {};
+  if (unknown != 1) return corrupt("it has no vocabulary, or not one unknown piece");
+  if (bytes != 256) return corrupt("it has not all 256 byte pieces");
+  return check_settings(settings);
 }
 
 }  // namespace tristill

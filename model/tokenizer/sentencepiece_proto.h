@@ -9,8 +9,10 @@
 
 namespace tristill {
 
-// Errors: corrupt, param "tokenizer", naming what is wrong. Accepted: 3 to 2^21 pieces that are
-// not empty and not repeated, of known types, exactly one of them unknown; BPE or unigram.
+// Errors: corrupt, param "tokenizer", naming what is wrong. Accepted: up to 2^21 pieces that are
+// not empty and not repeated, of known types, exactly one of them unknown and all 256 bytes; BPE
+// or unigram; settings under which every text comes back as it was (no normalisation, no added or
+// removed spaces, byte fallback).
 Result<void> check_sentencepiece_model(std::string_view model);
 
 }  // namespace tristill

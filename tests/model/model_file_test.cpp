@@ -69,11 +69,14 @@ TEST_F(ModelFileTest, ComesBackAsItWasWritten) {
 TEST_F(ModelFileTest, SameModelSameBytes) { EXPECT_EQ(written(small_), written(small_)); }
 
 TEST_F(ModelFileTest, EveryTruncationIsRefused) {
-  const std::string bytes = written(small_);
-  for (size_t n = 0; n < bytes.size(); n += n < 4096 ? 1 : 509) {
-    const auto loaded = reread(bytes.substr(0, n));
+  size_t n = written(small_).size();
+  while (n > 0) {
+    n -= n > 20000 ? 509 : 1;
+    fs::resize_file(path_, n);
+    const auto loaded = read_model_file(path_);
     ASSERT_FALSE(loaded) << n;
-    ASSERT_FALSE(loaded.error().message.empty());
+    ASSERT_EQ(loaded.error().code, ErrorCode::corrupt) << n;
+    ASSERT_EQ(loaded.error().param, "model") << n;
   }
 }
 
@@ -116,14 +119,73 @@ TEST_F(ModelFileTest, WrongShapesAreNotWritten) {
   EXPECT_FALSE(fs::exists(path_));
 }
 
-TEST_F(ModelFileTest, AnEmbeddingThatIsNotTheTokenizersIsRefused) {
-  written(test::random_model({.vocab_size = 512}));
-  const auto loaded = read_model_file(path_);
+TEST_F(ModelFileTest, AnEmbeddingThatIsNotTheTokenizersIsNeitherWrittenNorRead) {
+  const size_t pieces = test::tiny_tokenizer()->vocab_size();
+  const auto padded = static_cast<uint32_t>((pieces + 63) / 64 * 64);
+  for (const uint32_t rows : {static_cast<uint32_t>(pieces - 1), padded + 1, 2 * padded}) {
+    const auto done =
+        write_model_file(path_, test::random_model({.n_layers = 1, .vocab_size = rows}),
+                         *test::tiny_tokenizer(), {});
+    ASSERT_FALSE(done) << rows;
+    EXPECT_EQ(done.error().param, "vocab_size");
+  }
+  std::string bytes = written(test::random_model({.n_layers = 1, .vocab_size = padded}));
+  EXPECT_TRUE(reread(bytes));
+  const std::string key = "tristill.vocab_size";
+  const uint32_t rows = 2 * padded;
+  std::memcpy(bytes.data() + bytes.find(key) + key.size() + 4, &rows, sizeof rows);
+  const auto loaded = reread(bytes);
   ASSERT_FALSE(loaded);
-  EXPECT_NE(loaded.error().message.find("512"), std::string::npos);
+  EXPECT_NE(loaded.error().message.find(std::to_string(rows)), std::string::npos);
+  EXPECT_NE(loaded.error().message.find("multiple of 64"), std::string::npos);
 }
 
-// Seeds' vector T1 and the packing's inverse.
+TEST_F(ModelFileTest, ValuesThatCouldNotBeReadAreNotWritten) {
+  const auto refused = [&](const ModelTensors& model) {
+    const auto done = write_model_file(path_, model, *test::tiny_tokenizer(), {});
+    EXPECT_FALSE(done);
+    EXPECT_FALSE(fs::exists(path_));
+    return done ? "" : done.error().param;
+  };
+  ModelTensors model = small_;
+  model.layers[0].up.values[17] = 2;
+  EXPECT_EQ(refused(model), "blk.0.ffn_up");
+  model = small_;
+  model.layers[0].down.scale[0] = NAN;
+  EXPECT_EQ(refused(model), "blk.0.ffn_down");
+  model = small_;
+  model.output_norm[3] = HUGE_VALF;
+  EXPECT_EQ(refused(model), "output_norm.weight");
+}
+
+TEST_F(ModelFileTest, BlockScalesAndCodeThreeAreRefusedByName) {
+  const std::string good = written(small_);
+  const auto file = read_gguf(std::as_bytes(std::span(good)));
+  ASSERT_TRUE(file);
+  const auto& tensor = file->tensors.at("blk.0.attn_q.weight");
+  const size_t at =
+      static_cast<size_t>(reinterpret_cast<const char*>(tensor.bytes.data()) - good.data());
+  for (const size_t byte : {size_t{0}, size_t{65}}) {
+    std::string bytes = good;
+    bytes[at + byte] = '\x7f';
+    const auto loaded = reread(bytes);
+    ASSERT_FALSE(loaded) << byte;
+    EXPECT_NE(loaded.error().message.find("blk.0.attn_q.weight"), std::string::npos);
+  }
+}
+
+TEST_F(ModelFileTest, HostileTextsAreShownShortAndWhole) {
+  std::string bytes = written(small_);
+  const size_t at = bytes.find("squared_relu");
+  ASSERT_NE(at, std::string::npos);
+  bytes[at] = '\xff';
+  EXPECT_NE(reread(bytes).error().message.find("tristill.activation is not UTF-8"),
+            std::string::npos);
+  bytes[at] = 'S';
+  EXPECT_NE(reread(bytes).error().message.find("accepted are swiglu, squared_relu"),
+            std::string::npos);
+}
+
 TEST(Ternary, GivesTheReferenceVector) {
   const float w[] = {.1F, -.4F, .05F, .9F, -.2F, .3F, -.7F, 0};
   int8_t t[8];

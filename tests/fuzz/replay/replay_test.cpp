@@ -1,0 +1,150 @@
+// Every fuzz target on whole inputs and on thousands of mutations of them, the same ones each time.
+// A target fails by CHECK, by another exception or by ending the process.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+
+#include "base/atomic_file.h"
+#include "base/random.h"
+#include "model/format/gguf_writer.h"
+#include "tests/support/test_model.h"
+#include "train/job/event.h"
+#include "train/job/spec.h"
+#include "train/trace/jsonl.h"
+#include "train/trace/shard.h"
+
+extern "C" {
+int event_fuzz(const uint8_t* data, size_t size);
+int gguf_fuzz(const uint8_t* data, size_t size);
+int model_file_fuzz(const uint8_t* data, size_t size);
+int tokenizer_fuzz(const uint8_t* data, size_t size);
+int trace_record_fuzz(const uint8_t* data, size_t size);
+int trace_shard_fuzz(const uint8_t* data, size_t size);
+int train_spec_fuzz(const uint8_t* data, size_t size);
+}
+
+namespace tristill {
+namespace {
+
+namespace fs = std::filesystem;
+using Target = int (*)(const uint8_t*, size_t);
+
+constexpr uint64_t kSeed = 20;
+
+// Lengths, counts and signs that break careless arithmetic; JSON's own bytes.
+constexpr uint64_t kNumbers[] = {0,          1,          0x7F,       0xFF,
+                                 0xFFFF,     1ULL << 16, 1ULL << 31, 0xFFFFFFFFULL,
+                                 1ULL << 32, 1ULL << 61, 1ULL << 63, ~0ULL};
+constexpr std::string_view kSnippets[] = {"{", "[", "]", "\"", "\\", "null", "-1", "1e999", "\xFF"};
+
+void mutate(std::string& bytes, RandomStream& random) {
+  const size_t at = random.below(bytes.size() + 1);
+  const size_t left = bytes.size() - at;
+  switch (random.below(7)) {
+    case 0:
+      if (left > 0) bytes[at] = static_cast<char>(random.below(256));
+      break;
+    case 1:
+      if (left > 0) bytes[at] = static_cast<char>(bytes[at] ^ (1 << random.below(8)));
+      break;
+    case 2: {
+      const uint64_t number = kNumbers[random.below(std::size(kNumbers))];
+      const size_t width = size_t{1} << random.below(4);
+      std::memcpy(bytes.data() + at, &number, std::min(width, left));
+      break;
+    }
+    case 3: bytes.resize(at); break;
+    case 4: bytes.erase(at, random.below(64)); break;
+    case 5: bytes.insert(at, bytes.substr(random.below(bytes.size() + 1), random.below(64))); break;
+    default: bytes.insert(at, kSnippets[random.below(std::size(kSnippets))]); break;
+  }
+}
+
+void replay(Target target, const std::string& whole, int rounds) {
+  for (int round = 0; round <= rounds; ++round) {
+    std::string bytes = whole;
+    RandomStream random(kSeed, static_cast<uint64_t>(round));
+    // Round 0 is the whole input; most mutations touch the head, where formats keep their lengths.
+    for (uint64_t n = round == 0 ? 0 : 1 + random.below(4); n > 0; --n) {
+      std::string head = bytes.substr(0, random.below(2) == 0 ? 4096 : std::string::npos);
+      const size_t taken = head.size();
+      mutate(head, random);
+      bytes.replace(0, taken, head);
+    }
+    ASSERT_NO_THROW(target(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()))
+        << "seed " << kSeed << ", round " << round;
+  }
+}
+
+class Replay : public ::testing::Test {
+ protected:
+  Replay() {
+    std::string name = (fs::temp_directory_path() / "tristill-replay-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+  }
+  ~Replay() override { fs::remove_all(folder_); }
+  fs::path folder_;
+};
+
+trace::Record record() {
+  return {.tokenizer = std::string(64, 'a'),
+          .teacher = "t",
+          .sampling = trace::Sampling::t1,
+          .prompt_tokens = 1,
+          .tokens = {5, 6, 7},
+          .top_logprobs = {{}, {{6, -0.5F}, {9, -1.5F}}, {{7, -0.25F}}}};
+}
+
+TEST_F(Replay, Gguf) {
+  GgufWriter out;
+  out.add_text("general.architecture", "x");
+  out.add_texts("texts", {"a", "", "bc"});
+  out.add_ints("ints", std::vector<int32_t>{-1, 2, 3});
+  out.add_tensor("t", TensorType::f32, {3, 2}, std::string(24, '\2'));
+  out.add_tensor("u", TensorType::i8, {5}, "hello");
+  replay(gguf_fuzz, out.finish(), 20000);
+}
+
+TEST_F(Replay, ModelFile) {
+  const auto model = test::random_model({.n_layers = 1});
+  const fs::path path = folder_ / "m.gguf";
+  ASSERT_TRUE(write_model_file(path, model, *test::tiny_tokenizer(), {{"job", "j"}}));
+  replay(model_file_fuzz, *read_file(path), 500);
+}
+
+TEST_F(Replay, Tokenizer) {
+  replay(tokenizer_fuzz, std::string(test::tiny_tokenizer()->serialized()), 5000);
+}
+
+TEST_F(Replay, TrainSpec) {
+  const auto body = read_file(fs::path(TRISTILL_SOURCE_DIR) / "configs/jobs/train-tiny.json");
+  ASSERT_TRUE(body);
+  const auto spec = job::parse_train_spec(*body);
+  ASSERT_TRUE(spec);
+  replay(train_spec_fuzz, *body, 4000);
+  replay(train_spec_fuzz, job::format_train_spec(*spec), 4000);
+}
+
+TEST_F(Replay, Event) {
+  replay(event_fuzz,
+         job::format_event({.type = job::EventType::metrics,
+                            .time = 12.5,
+                            .message = "a\n\"b\"",
+                            .numbers = {{"loss", HUGE_VAL}, {"y", -3}},
+                            .texts = {{"k", "v"}}}),
+         10000);
+}
+
+TEST_F(Replay, TraceRecord) { replay(trace_record_fuzz, trace::format_record(record()), 10000); }
+
+TEST_F(Replay, TraceShard) {
+  const fs::path path = folder_ / "s";
+  ASSERT_TRUE(trace::append_records(path, std::vector{record(), record()}));
+  replay(trace_shard_fuzz, *read_file(path), 10000);
+}
+
+}  // namespace
+}  // namespace tristill

@@ -36,9 +36,9 @@ double measure_int8_ops(uint32_t n_threads) {
   const kernels::Int8View view{weights.data(), row_sum.data(), kRows, kCols};
   ThreadTeam team(n_threads);
   const double seconds = shortest([&] {
-    team.run([&](uint32_t thread) {
+    team.run(n_threads, [&](uint32_t part, uint32_t) {
       for (size_t i = 0; i < kTimes; ++i) {
-        kernels::best().int8_gemm(q.data(), kTokens, view, 0, kRows, sums[thread].data(), kRows);
+        kernels::best().int8_gemm(q.data(), kTokens, view, 0, kRows, sums[part].data(), kRows);
       }
     });
   });
@@ -51,10 +51,10 @@ double measure_read_bandwidth(uint32_t n_threads) {
   std::vector<float> sums(n_threads);
   ThreadTeam team(n_threads);
   const double seconds = shortest([&] {
-    team.run([&](uint32_t thread) {
-      // Halves of the thread's share multiply each other: every byte is read once.
-      const Share share = share_of(kFloats / 2, 16, thread, n_threads);
-      sums[thread] =
+    team.run(n_threads, [&](uint32_t part, uint32_t) {
+      // Halves of the part multiply each other: every byte is read once.
+      const Share share = share_of(kFloats / 2, 16, part, n_threads);
+      sums[part] =
           kernels::best().dot(data.data() + share.begin, data.data() + kFloats / 2 + share.begin,
                               share.end - share.begin);
     });

@@ -75,24 +75,22 @@ ThreadTeam::~ThreadTeam() {
   for (auto& thread : threads_) thread.join();
 }
 
-void ThreadTeam::run_call(Call call, void* context) {
-  if (n_threads_ == 1) {
-    call(context, 0);
+void ThreadTeam::run_call(uint32_t n_parts, Call call, void* context) {
+  if (n_threads_ == 1 || n_parts == 1) {
+    for (uint32_t part = 0; part < n_parts; ++part) call(context, part, 0);
     return;
   }
   call_ = call;
   context_ = context;
-  pending_.store(n_threads_ - 1, std::memory_order_relaxed);
-  round_.fetch_add(1, std::memory_order_release);
+  n_done_.store(0, std::memory_order_relaxed);
+  const uint32_t round = round_.load(std::memory_order_relaxed) + 1;
+  ticket_.store((uint64_t{round} << 32) | n_parts, std::memory_order_release);
+  round_.store(round, std::memory_order_release);
   round_.notify_all();
-  try {
-    call(context, 0);
-  } catch (...) {
-    thrown_[0] = std::current_exception();
-  }
-  for (uint32_t left = pending_.load(std::memory_order_acquire); left != 0;
-       left = pending_.load(std::memory_order_acquire)) {
-    wait_for_change(pending_, left);
+  while (do_one_part(0)) {}
+  for (uint32_t done = n_done_.load(std::memory_order_acquire); done != n_parts;
+       done = n_done_.load(std::memory_order_acquire)) {
+    wait_for_change(n_done_, done);
   }
   for (auto& thrown : thrown_) {
     if (thrown) {
@@ -103,18 +101,31 @@ void ThreadTeam::run_call(Call call, void* context) {
   }
 }
 
+// Takes and does a part of the current round; false when none is left.
+bool ThreadTeam::do_one_part(uint32_t thread) {
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  do {
+    if ((ticket & UINT32_MAX) == 0) return false;
+  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
+                                          std::memory_order_acquire));
+  // From here until n_done_ counts this part the round cannot end: call_ and context_ are its own.
+  const auto part = static_cast<uint32_t>(ticket & UINT32_MAX) - 1;
+  try {
+    call_(context_, part, thread);
+  } catch (...) {
+    thrown_[thread] = std::current_exception();
+  }
+  n_done_.fetch_add(1, std::memory_order_acq_rel);
+  n_done_.notify_one();
+  return true;
+}
+
 void ThreadTeam::member(uint32_t thread) {
   uint32_t seen = 0;
-  while (true) {
+  while (!stop_.load(std::memory_order_relaxed)) {
     wait_for_change(round_, seen);
     seen = round_.load(std::memory_order_acquire);
-    if (stop_.load(std::memory_order_relaxed)) return;
-    try {
-      call_(context_, thread);
-    } catch (...) {
-      thrown_[thread] = std::current_exception();
-    }
-    if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_one();
+    while (do_one_part(thread)) {}
   }
 }
 

@@ -3,6 +3,7 @@
 // microseconds, then sleep: an idle team costs no CPU. Not a task queue.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -31,39 +32,49 @@ class ThreadTeam {
 
   uint32_t size() const { return n_threads_; }
 
-  // work(thread) on every thread; returns when all are done. Rethrows what a thread threw.
+  // work(part, thread) once for every part; returns when all are done. A thread takes the next
+  // part when it is free, so that a member that the system has put aside holds nobody up: results
+  // must not depend on who does what. Rethrows what a part threw.
   template <class Work>
-  void run(Work&& work) {
+  void run(uint32_t n_parts, Work&& work) {
     using Plain = std::remove_reference_t<Work>;
-    const Call call = [](void* context, uint32_t thread) {
-      (*static_cast<Plain*>(context))(thread);
+    const Call call = [](void* context, uint32_t part, uint32_t thread) {
+      (*static_cast<Plain*>(context))(part, thread);
     };
-    run_call(call, const_cast<void*>(static_cast<const void*>(&work)));
+    run_call(n_parts, call, const_cast<void*>(static_cast<const void*>(&work)));
   }
 
-  // work(i) for i < n, split by share_of; on the calling thread alone when n <= grain.
+  // work(i, thread) for i < n in parts of at least grain; on the calling thread alone when
+  // n <= grain.
   template <class Work>
   void for_each(size_t n, size_t grain, Work&& work) {
-    if (n <= grain) {
-      for (size_t i = 0; i < n; ++i) work(i, uint32_t{0});
-      return;
-    }
-    run([&](uint32_t thread) {
-      const Share mine = share_of(n, 1, thread, n_threads_);
+    const uint32_t n_parts = parts_of(n, grain, 4);
+    run(n_parts, [&](uint32_t part, uint32_t thread) {
+      const Share mine = share_of(n, 1, part, n_parts);
       for (size_t i = mine.begin; i < mine.end; ++i) work(i, thread);
     });
   }
 
+  // Into how many parts to split n units of work: most_per_thread a thread, each of grain or more.
+  uint32_t parts_of(size_t n, size_t grain, uint32_t most_per_thread) const {
+    const size_t most = n_threads_ == 1 ? 1 : size_t{n_threads_} * most_per_thread;
+    return static_cast<uint32_t>(std::clamp<size_t>(n / grain, 1, most));
+  }
+
  private:
-  using Call = void (*)(void* context, uint32_t thread);
-  void run_call(Call call, void* context);
+  using Call = void (*)(void* context, uint32_t part, uint32_t thread);
+  void run_call(uint32_t n_parts, Call call, void* context);
+  bool do_one_part(uint32_t thread);
   void member(uint32_t thread);
 
   uint32_t n_threads_;
-  Call call_ = nullptr;  // call_ and context_ are published by round_
+  // Parts of this round that nobody has taken, below; the round's number above, so that a member
+  // that slept through a round cannot take from the next one by mistake.
+  std::atomic<uint64_t> ticket_{0};
+  Call call_ = nullptr;  // valid for whoever holds a part
   void* context_ = nullptr;
-  std::atomic<uint32_t> round_{0};    // odd or even: a new value is a new piece of work
-  std::atomic<uint32_t> pending_{0};  // members that still work
+  std::atomic<uint32_t> n_done_{0};
+  std::atomic<uint32_t> round_{0};  // what sleepers wait on
   std::atomic<bool> stop_{false};
   std::vector<std::exception_ptr> thrown_;  // one a thread
   std::vector<std::thread> threads_;

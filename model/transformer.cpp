@@ -114,9 +114,11 @@ void Transformer::attention(const LayerWeights& layer, uint32_t index) {
   const LinearOutput qkv[] = {{&layer.q, q_.data()}, {&layer.k, k_.data()}, {&layer.v, v_.data()}};
   linear(qkv, n_tokens);
   store_keys_values(layer, index);
-  // Heads outside: every thread gets the same mix of short and long contexts.
-  team_.run([&](uint32_t thread) {
-    const Share mine = share_of(n_tokens * config_.n_heads, 1, thread, team_.size());
+  // Heads outside: every part gets the same mix of short and long contexts.
+  const size_t n_items = n_tokens * config_.n_heads;
+  const uint32_t n_parts = team_.parts_of(n_items, 1, 4);
+  team_.run(n_parts, [&](uint32_t part, uint32_t thread) {
+    const Share mine = share_of(n_items, 1, part, n_parts);
     for (size_t i = mine.begin; i < mine.end; ++i) {
       attend(i % n_tokens, static_cast<uint32_t>(i / n_tokens), index, scratch_[thread].scores);
     }
@@ -222,8 +224,9 @@ void Transformer::quantize_normed(const float* x, const std::vector<float>& gain
 void Transformer::linear(std::span<const LinearOutput> outputs, size_t n_tokens) {
   size_t total = 0;
   for (const auto& output : outputs) total += output.weights->rows;
-  team_.run([&](uint32_t thread) {
-    const Share mine = share_of(total, kRowGrain, thread, team_.size());
+  const uint32_t n_parts = team_.parts_of(total, kRowGrain, 2);
+  team_.run(n_parts, [&](uint32_t part, uint32_t thread) {
+    const Share mine = share_of(total, kRowGrain, part, n_parts);
     size_t first = 0;
     for (const auto& output : outputs) {
       const size_t rows = output.weights->rows;

@@ -7,6 +7,7 @@
 
 #include "base/file_lock.h"
 #include "base/log.h"
+#include "base/name.h"
 #include "base/sha256.h"
 #include "model/kernels/kernels.h"
 #include "server/http/listener.h"
@@ -22,6 +23,8 @@ namespace tristill::server {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::chrono::milliseconds kDrainPoll{250};
 
 engine::EngineOptions engine_options(const Settings& settings) {
   engine::EngineOptions options;
@@ -89,16 +92,26 @@ Result<void> App::Parts::prepare_data() {
   return {};
 }
 
+// A model's name is its file's stem.
+Result<void> publish_file(models::Registry& registry, const fs::path& path) {
+  const std::string name = path.stem().string();
+  if (!is_name(name)) {
+    return Error{ErrorCode::invalid_argument,
+                 "the file's stem is the model's name; accepted are " + std::string(kAcceptedNames),
+                 "model"};
+  }
+  return registry.publish(name, fs::absolute(path));
+}
+
 Result<void> App::Parts::load_models() {
   // A trained model that is damaged must not keep the others from being served.
   for (const fs::path& path : model_files(settings.data / "models")) {
-    if (auto done = registry.publish(path.stem().string(), path); !done) {
+    if (auto done = publish_file(registry, path); !done) {
       log_warn("model not served", {{"path", path.string()}, {"reason", done.error().message}});
     }
   }
   for (const std::string& file : settings.models) {
-    const fs::path path(file);
-    if (auto done = registry.publish(path.stem().string(), fs::absolute(path)); !done) {
+    if (auto done = publish_file(registry, file); !done) {
       Error error = done.error();
       error.message = file + ": " + error.message;
       return error;
@@ -135,22 +148,47 @@ void collect_gauges(ops::Metrics& metrics, const models::Registry& registry,
   for (const auto& served : registry.list()) {
     const engine::EngineStats stats = served->engine->stats();
     const std::map<std::string, std::string> model = {{"model_name", served->name}};
-    metrics.gauge("tristill_num_requests_running", "Sequences being computed", model,
-                  stats.running);
-    metrics.gauge("tristill_num_requests_waiting", "Sequences that wait", model, stats.waiting);
-    metrics.gauge("tristill_kv_cache_usage_ratio", "Share of the KV cache in use", model,
-                  stats.kv_tokens_total == 0
-                      ? 0.0
-                      : static_cast<double>(stats.kv_tokens_used) / stats.kv_tokens_total);
-    metrics.gauge("tristill_engine_steps", "Steps computed since the model was loaded", model,
-                  static_cast<double>(stats.steps));
-    metrics.gauge("tristill_model_weight_bytes", "Resident weights", model,
-                  static_cast<double>(served->model->weight_bytes));
+    const double cache_tokens = stats.kv_tokens_total;
+    const auto gauge = [&](const char* name, const char* help, double value) {
+      metrics.gauge(name, help, model, value);
+    };
+    gauge("tristill_num_requests_running", "Sequences being computed", stats.running);
+    gauge("tristill_num_requests_waiting", "Sequences that wait", stats.waiting);
+    gauge("tristill_kv_cache_usage_ratio", "Share of the KV cache in use",
+          cache_tokens == 0 ? 0 : stats.kv_tokens_used / cache_tokens);
+    gauge("tristill_engine_steps", "Steps computed since the model was loaded",
+          static_cast<double>(stats.steps));
+    gauge("tristill_engine_cancelled", "Sequences whose reader left, since the model was loaded",
+          static_cast<double>(stats.cancelled));
+    gauge("tristill_model_weight_bytes", "Resident weights",
+          static_cast<double>(served->model->weight_bytes));
   }
   for (const auto& [state, count] : jobs.counts()) {
     metrics.gauge("tristill_jobs", "Training jobs by state", {{"state", state}},
                   static_cast<double>(count));
   }
+}
+
+// One line a request. What watches the daemon asks often and says little: seen with --log-level
+// debug only.
+void log_exchange(const http::Exchange& exchange) {
+  const bool is_watcher = exchange.path == "/health" || exchange.path == "/livez" ||
+                          exchange.path == "/readyz" || exchange.path == "/metrics";
+  log_event(is_watcher ? LogLevel::debug : LogLevel::info, "request",
+            {{"method", exchange.method},
+             {"path", exchange.path},
+             {"status", std::to_string(exchange.status)},
+             {"ms", std::to_string(static_cast<int64_t>(exchange.seconds * 1000))},
+             {"request", exchange.request_id}});
+}
+
+bool is_loopback(const std::string& host) {
+  return host.starts_with("127.") || host == "localhost" || host == "::1";
+}
+
+std::string url_of(const std::string& host, int port) {
+  const bool is_v6 = host.find(':') != std::string::npos;
+  return "http://" + (is_v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
 Result<void> App::Parts::listen() {
@@ -164,18 +202,16 @@ Result<void> App::Parts::listen() {
   options.host = settings.host;
   options.port = settings.port;
   if (!settings.api_key.empty()) options.api_key_sha256 = to_hex(sha256(settings.api_key));
-  listener =
-      std::make_unique<http::Listener>(router, options, [this](const http::Exchange& exchange) {
-        metrics.request(exchange.method, exchange.path, exchange.status, exchange.seconds);
-        log_debug("request", {{"method", exchange.method},
-                              {"path", exchange.path},
-                              {"status", std::to_string(exchange.status)},
-                              {"ms", std::to_string(static_cast<int64_t>(exchange.seconds * 1000))},
-                              {"request", exchange.request_id}});
-      });
+  listener = std::make_unique<http::Listener>(router, options, [this](const http::Exchange& e) {
+    metrics.request(e.method, e.route, e.status, e.seconds);
+    log_exchange(e);
+  });
   const auto port = listener->bind();
   if (!port) return port.error();
-  log_info("listening", {{"url", "http://" + settings.host + ":" + std::to_string(*port)}});
+  if (settings.api_key.empty() && !is_loopback(settings.host)) {
+    log_warn("anyone who reaches this address may use it; set an API key", {{"host", settings.host}});
+  }
+  log_info("listening", {{"url", url_of(settings.host, *port)}});
   return {};
 }
 
@@ -208,10 +244,12 @@ void App::stop() {
   const auto until = std::chrono::steady_clock::now() +
                      std::chrono::duration<double>(parts.settings.drain_seconds);
   while (!parts.registry.idle() && std::chrono::steady_clock::now() < until) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    std::this_thread::sleep_for(kDrainPoll);
   }
+  parts.registry.cut();
   parts.jobs->stop();
   parts.listener->stop();
+  log_info("stopped");
 }
 
 }  // namespace tristill::server

@@ -19,7 +19,8 @@ class App {
 
   // Serves until stop() was called and everything has ended.
   void run();
-  // Refuses new work, waits drain_seconds for what runs, then ends. Any thread, once.
+  // Refuses new completions, waits drain_seconds for those that run, cuts the rest short, asks the
+  // worker for a checkpoint, then ends. Any thread, once; also before run().
   void stop();
 
  private:

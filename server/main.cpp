@@ -1,7 +1,9 @@
 // tristilld: settings -> app -> run until a signal asks to stop.
 #include <pthread.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <thread>
@@ -49,8 +51,17 @@ int fail(const tristill::Error& error) {
   return tristill::exit_code(error.code);
 }
 
+// Every client is a file descriptor; the usual soft limit of 1024 is below what we can serve.
+void raise_file_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65536);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int serve(const Settings& settings) {
   tristill::set_log_level(level_of(settings.log_level));
+  raise_file_limit();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   const sigset_t signals = stop_signals();

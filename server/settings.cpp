@@ -20,8 +20,8 @@ struct Setting {
   const char* help;
   std::function<std::string(Settings&, const std::string&)> set;  // what is accepted, or empty
   std::function<std::string(const Settings&)> show;
-  bool secret = false;    // never by flag or file
   bool repeats = false;
+  bool secret = false;  // never in the file, never shown
 };
 
 template <class T>
@@ -33,22 +33,25 @@ std::optional<T> parse_number(const std::string& text) {
 }
 
 template <class T>
+std::string shown(T number) {
+  std::string text = std::to_string(number);
+  if (text.find('.') != std::string::npos) text.erase(text.find_last_not_of('0') + 1);
+  if (text.ends_with('.')) text.pop_back();
+  return text;
+}
+
+template <class T>
 Setting number(const char* name, const char* help, T Settings::* member, T low, T high) {
   return {name, "N", help,
           [=](Settings& s, const std::string& text) -> std::string {
             const auto value = parse_number<T>(text);
-            if (!value || *value < low || *value > high) {
-              return "a number from " + std::to_string(low) + " to " + std::to_string(high);
+            if (!value || !(*value >= low && *value <= high)) {
+              return "a number from " + shown(low) + " to " + shown(high);
             }
             s.*member = *value;
             return "";
           },
-          [=](const Settings& s) {
-            std::string text = std::to_string(s.*member);
-            if (text.find('.') != std::string::npos) text.erase(text.find_last_not_of("0") + 1);
-            if (text.ends_with('.')) text.pop_back();
-            return text;
-          }};
+          [=](const Settings& s) { return shown(s.*member); }};
 }
 
 Setting word(const char* name, const char* value_name, const char* help,
@@ -88,7 +91,8 @@ const std::vector<Setting>& table() {
            return names;
          },
          false, true},
-        word("api_key", "KEY", "key that clients must send", &Settings::api_key),
+        word("api_key", "KEY", "key that clients must send; others see flags, so better by environment",
+             &Settings::api_key),
         word("api_key_file", "FILE", "file whose first line is that key", &Settings::api_key_file),
         word("worker", "FILE", "tristill-worker; default: beside this program", &Settings::worker),
         number<uint32_t>("threads", "compute threads; 0: one a core", &Settings::threads, 0, 1024),
@@ -226,12 +230,19 @@ Result<Settings> read_settings(int argc, const char* const* argv) {
     if (auto done = apply(s, *flag.setting, flag.value, "flag " + flag_of(*flag.setting)); !done)
       return done.error();
   }
-  if (s.api_key.empty() && !s.api_key_file.empty()) {
-    auto text = read_file(s.api_key_file, 1 << 16);
-    if (!text) return text.error();
-    s.api_key = text->substr(0, text->find_first_of("\r\n"));
-    if (s.api_key.empty())
-      return Error{ErrorCode::invalid_argument, s.api_key_file + " holds no key", "api_key_file"};
+  if (s.api_key_file.empty()) return s;
+  if (!s.api_key.empty()) {
+    return Error{ErrorCode::invalid_argument,
+                 "api_key (" + s.origins["api_key"] + ") and api_key_file (" +
+                     s.origins["api_key_file"] + ") are both given; accepted is one",
+                 "api_key_file"};
+  }
+  auto text = read_file(s.api_key_file, 1 << 16);
+  if (!text) return text.error();
+  s.api_key = text->substr(0, text->find_first_of("\r\n"));
+  s.origins["api_key"] = "file " + s.api_key_file;
+  if (s.api_key.empty()) {
+    return Error{ErrorCode::invalid_argument, s.api_key_file + " holds no key", "api_key_file"};
   }
   return s;
 }

@@ -1,6 +1,6 @@
 // Settings of tristilld: flags over environment (TRISTILL_*) over file over defaults, from one
-// table. Knows where each value came from. Not for secrets in files: API keys come by environment
-// or by the name of a file.
+// table. Knows where each value came from. The file holds no secret: the API key comes by
+// environment, by flag or from a file of its own.
 #pragma once
 
 #include <filesystem>
@@ -17,7 +17,7 @@ struct Settings {
   int port = 8080;
   std::filesystem::path data = "data";
   std::vector<std::string> models;
-  std::string api_key;       // from the environment only, or read from api_key_file
+  std::string api_key;  // empty: none is asked for
   std::string api_key_file;
   std::string worker;        // empty: tristill-worker beside this program
   uint32_t threads = 0;

@@ -246,6 +246,10 @@ class Listener::Server final : public httplib::Server {
     auto request = convert(from);
     auto response = std::make_shared<Response>(guarded(*request));
     to.status = response->status;
+    if (response->stream) {
+      response->headers.emplace("Cache-Control", "no-cache");
+      response->headers.emplace("X-Accel-Buffering", "no");
+    }
     for (const auto& [key, value] : response->headers) to.set_header(key, value);
     to.set_header("x-request-id", request->request_id);
     const auto seconds = [started] {
@@ -255,11 +259,7 @@ class Listener::Server final : public httplib::Server {
       observe_({request->method, request->path, request->route, status, seconds(),
                 request->request_id});
     };
-    if (response->stream) {
-      to.set_header("Cache-Control", "no-cache");
-      to.set_header("X-Accel-Buffering", "no");
-      if (request->method == "HEAD") response->stream = nullptr;
-    }
+    if (request->method == "HEAD") response->stream = nullptr;
     if (response->stream && from.version == "HTTP/1.0") {
       BodyWriter writer(*current);
       run_stream(*response, writer, *request);

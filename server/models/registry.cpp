@@ -12,6 +12,7 @@ Result<void> Registry::publish(const std::string& name, const std::filesystem::p
   auto served = std::make_shared<ServedModel>();
   served->name = name;
   served->path = path;
+  served->options = options_;
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0) served->created = info.st_mtime;
   served->model = std::move(*model);

@@ -2,6 +2,7 @@
 // request has ended. Any thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -20,6 +21,7 @@ struct ServedModel {
   std::string name;
   std::filesystem::path path;
   int64_t created = 0;  // Unix seconds of the file
+  engine::EngineOptions options;
   std::shared_ptr<const Model> model;
   std::unique_ptr<engine::Engine> engine;
 };
@@ -42,9 +44,13 @@ class Registry {
   // New requests are refused, running ones go on.
   void drain();
   bool idle() const;
+  // Running requests are to answer with what they have.
+  void cut() { is_cut_ = true; }
+  bool is_cut() const { return is_cut_; }
 
  private:
   engine::EngineOptions options_;
+  std::atomic<bool> is_cut_{false};
   mutable std::mutex mutex_;  // guards models_
   std::map<std::string, std::shared_ptr<ServedModel>> models_;
 };

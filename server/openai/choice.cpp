@@ -10,7 +10,9 @@ namespace {
 
 using engine::FinishReason;
 using nlohmann::json;
+using std::chrono::milliseconds;
 
+constexpr milliseconds kEndWait{1000};
 constexpr float kLowestLogprob = -9999.0F;  // JSON has no infinity
 
 float finite(float logprob) { return std::isfinite(logprob) ? logprob : kLowestLogprob; }
@@ -29,49 +31,80 @@ std::string shown_bytes(std::string_view bytes) {
 }
 
 Choice::Choice(uint32_t index, engine::Generation generation, const Tokenizer& tokenizer,
-               const std::string& prompt_text, const ChoiceOptions& options)
+               std::string_view prompt, ChoiceOptions options)
     : index_(index),
       generation_(std::move(generation)),
       tokenizer_(tokenizer),
-      options_(options),
-      stream_(options.stops) {
-  if (options_.echo) text_ = utf8_replace_invalid(prompt_text);
-  // Offsets count from the prompt's start; echoed tokens count themselves.
-  if (!options_.echo) offset_ = utf8_length(prompt_text);
+      options_(std::move(options)),
+      stream_(options_.stops) {
+  if (options_.echo) text_ = utf8_replace_invalid(prompt);
+  if (!options_.echoes_tokens) offset_ = utf8_length(prompt);
 }
 
-bool Choice::advance(std::chrono::milliseconds wait) {
+bool Choice::advance(milliseconds wait) {
   if (finished()) return false;
   const auto event = generation_->next(wait);
   if (!event) return false;
-  if (event->kind == engine::TokenEvent::Kind::finish) {
-    error_ = event->error;
-    end(event->finish);
-    return true;
+  take(*event);
+  // The end follows the last token at once: together, so that the last chunk has text.
+  if (!finished() && generated_ > 0 && generated_ == options_.max_tokens) {
+    if (const auto last = generation_->next(kEndWait)) take(*last);
   }
-  if (event->kind == engine::TokenEvent::Kind::token) {
-    ++generated_;
-    text_ += stream_.push(tokenizer_.bytes_of(event->token));
-  }
-  // A token that belongs wholly to a stop text is not shown.
-  if (!stream_.stopped()) show(*event);
-  if (stream_.stopped()) end(FinishReason::stop);
   return true;
+}
+
+void Choice::cut() {
+  if (!finished()) end(FinishReason::length);
+}
+
+void Choice::take(const engine::TokenEvent& event) {
+  switch (event.kind) {
+    case engine::TokenEvent::Kind::prompt_token:
+      tokens_.push_back(describe(event));
+      return;
+    case engine::TokenEvent::Kind::finish:
+      error_ = event.error;
+      return end(event.finish);
+    case engine::TokenEvent::Kind::token: break;
+  }
+  ++generated_;
+  const std::string_view bytes = tokenizer_.bytes_of(event.token);
+  if (options_.logprobs) held_.push_back({describe(event), n_bytes_, bytes.size()});
+  n_bytes_ += bytes.size();
+  text_ += stream_.push(bytes);
+  if (stream_.stopped()) return end(FinishReason::stop);
+  show_certain();
+}
+
+ShownToken Choice::describe(const engine::TokenEvent& event) {
+  const std::string_view bytes = tokenizer_.bytes_of(event.token);
+  ShownToken shown{event.token,          shown_bytes(bytes), event.has_logprobs,
+                   finite(event.logprob), event.top_logprobs, offset_};
+  // A token that starts inside a character has that character's offset.
+  partial_ += bytes;
+  const size_t whole = utf8_whole_prefix(partial_);
+  offset_ += utf8_length(std::string_view(partial_).substr(0, whole));
+  partial_.erase(0, whole);
+  return shown;
+}
+
+// Tokens appear with their text: one that belongs wholly to a stop text never does.
+void Choice::show_certain() {
+  while (!held_.empty()) {
+    HeldToken& token = held_.front();
+    const size_t released = stream_.released();
+    if (token.size > 0 ? token.start >= released : token.start > released) break;
+    tokens_.push_back(std::move(token.shown));
+    held_.pop_front();
+  }
 }
 
 void Choice::end(FinishReason reason) {
   text_ += stream_.finish();
+  show_certain();
+  held_.clear();
   finish_ = reason;
   generation_.reset();
-}
-
-void Choice::show(const engine::TokenEvent& event) {
-  if (!options_.logprobs) return;
-  const std::string_view bytes = tokenizer_.bytes_of(event.token);
-  ShownToken shown{event.token,           shown_bytes(bytes), event.has_logprobs,
-                   finite(event.logprob), event.top_logprobs, offset_};
-  offset_ += utf8_length(bytes);
-  tokens_.push_back(std::move(shown));
 }
 
 json logprobs_json(const std::vector<ShownToken>& tokens, const Tokenizer& tokenizer) {

@@ -2,9 +2,12 @@
 // One thread. Destroying it cancels.
 #pragma once
 
+#include <chrono>
+#include <deque>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/engine/engine.h"
@@ -25,18 +28,23 @@ struct ShownToken {
 struct ChoiceOptions {
   bool echo = false;
   bool logprobs = false;
+  bool echoes_tokens = false;  // the prompt's tokens come as events, and count their offsets
+  uint32_t max_tokens = 0;  // after which the engine ends it
   std::vector<std::string> stops;
 };
 
 class Choice {
  public:
   // prompt_text is what echo repeats and where text offsets start.
+  // prompt is the text before the completion: offsets count from its start.
   Choice(uint32_t index, engine::Generation generation, const Tokenizer& tokenizer,
-         const std::string& prompt_text, const ChoiceOptions& options);
+         std::string_view prompt, ChoiceOptions options);
 
   // Takes one event if there is one within wait; text and tokens gather until take_*().
   // Returns whether anything happened.
   bool advance(std::chrono::milliseconds wait);
+  // Ends the choice where it stands, as if it had reached its length.
+  void cut();
 
   uint32_t index() const { return index_; }
   bool finished() const { return finish_ != engine::FinishReason::none; }
@@ -50,7 +58,16 @@ class Choice {
   bool has_news() const { return !text_.empty() || !tokens_.empty() || finished(); }
 
  private:
-  void show(const engine::TokenEvent& event);
+  // A token whose text is not yet certain.
+  struct HeldToken {
+    ShownToken shown;
+    size_t start = 0;  // in bytes of the completion
+    size_t size = 0;
+  };
+
+  void take(const engine::TokenEvent& event);
+  ShownToken describe(const engine::TokenEvent& event);
+  void show_certain();
   void end(engine::FinishReason reason);
 
   uint32_t index_;
@@ -60,7 +77,10 @@ class Choice {
   TextStream stream_;
   std::string text_;
   std::vector<ShownToken> tokens_;
-  size_t offset_ = 0;
+  std::deque<HeldToken> held_;
+  size_t n_bytes_ = 0;        // of the completion
+  size_t offset_ = 0;         // of the next token, in code points
+  std::string partial_;       // the half character that the last token ended with
   uint32_t generated_ = 0;
   engine::FinishReason finish_ = engine::FinishReason::none;
   std::string error_;

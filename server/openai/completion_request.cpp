@@ -1,5 +1,6 @@
 #include "server/openai/completion_request.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "server/openai/fields.h"
@@ -20,9 +21,10 @@ bool all_tokens(const json& list) {
   return std::all_of(list.begin(), list.end(), [](const json& item) { return is_token(item); });
 }
 
-PromptPart ids_part(const json& list) {
+PromptPart ids_part(const json& list, std::string path) {
   PromptPart part;
   part.is_text = false;
+  part.path = std::move(path);
   for (const json& item : list) part.ids.push_back(item.get<TokenId>());
   return part;
 }
@@ -35,7 +37,7 @@ void read_prompt_list(Fields& fields, const json& list, CompletionRequest& reque
   for (const json& item : list) (item.is_number() ? has_number : has_other) = true;
   mixed = has_number && has_other;
   if (has_number && !mixed && all_tokens(list)) {
-    request.prompts = {{ids_part(list)}};
+    request.prompts = {{ids_part(list, "prompt")}};
     return;
   }
   Prompt one;
@@ -46,9 +48,10 @@ void read_prompt_list(Fields& fields, const json& list, CompletionRequest& reque
     if (item.is_string()) {
       part.text = item.get<std::string>();
     } else if (item.is_array() && !item.empty() && all_tokens(item) && !mixed) {
-      part = ids_part(item);
+      part = ids_part(item, where);
     } else if (is_token(item)) {
-      part = ids_part(json::array({item}));
+      part = ids_part(json::array({item}), where);
+      part.is_element = true;
     } else {
       return fields.refuse(where, item, "a string, a token id, or a list of token ids");
     }
@@ -63,7 +66,7 @@ void read_prompt(Fields& fields, CompletionRequest& request) {
   if (prompt == nullptr) {
     request.prompts = {{PromptPart{}}};  // the start of a document
   } else if (prompt->is_string()) {
-    request.prompts = {{PromptPart{prompt->get<std::string>(), {}, true}}};
+    request.prompts = {{PromptPart{.text = prompt->get<std::string>()}}};
   } else if (prompt->is_array() && !prompt->empty() && prompt->size() <= (1U << 20)) {
     read_prompt_list(fields, *prompt, request);
     if (request.prompts.size() > kMaxPrompts) {
@@ -79,20 +82,17 @@ void read_prompt(Fields& fields, CompletionRequest& request) {
 void read_stop(Fields& fields, CompletionRequest& request) {
   const json* stop = fields.find("stop");
   if (stop == nullptr) return;
-  const std::string accepted = "a string, or a list of at most 32 strings";
-  if (stop->is_string()) {
-    request.stop = {stop->get<std::string>()};
-  } else if (stop->is_array() && stop->size() <= kMaxStops) {
-    for (size_t i = 0; i < stop->size(); ++i) {
-      if (!(*stop)[i].is_string()) {
-        return fields.refuse("stop[" + std::to_string(i) + "]", (*stop)[i], "a string");
-      }
-      request.stop.push_back((*stop)[i].get<std::string>());
-    }
-  } else {
-    return fields.refuse("stop", *stop, accepted);
+  const json list = stop->is_string() ? json::array({*stop}) : *stop;
+  if (!list.is_array() || list.size() > kMaxStops) {
+    return fields.refuse("stop", *stop, "a string, or a list of at most 32 strings");
   }
-  std::erase(request.stop, "");
+  for (size_t i = 0; i < list.size(); ++i) {
+    const std::string where = stop->is_string() ? "stop" : "stop[" + std::to_string(i) + "]";
+    if (!list[i].is_string() || list[i].get_ref<const std::string&>().size() > kMaxStopBytes) {
+      return fields.refuse(where, list[i], "a string of at most 1024 bytes");
+    }
+    if (list[i] != "") request.stop.push_back(list[i].get<std::string>());
+  }
 }
 
 void read_stop_tokens(Fields& fields, CompletionRequest& request) {
@@ -101,7 +101,7 @@ void read_stop_tokens(Fields& fields, CompletionRequest& request) {
   if (!list->is_array() || list->size() > 256 || !all_tokens(*list)) {
     return fields.refuse("stop_token_ids", *list, "a list of at most 256 token ids");
   }
-  request.stop_tokens = ids_part(*list).ids;
+  request.stop_tokens = ids_part(*list, "").ids;
 }
 
 void read_logit_bias(Fields& fields, CompletionRequest& request) {
@@ -181,7 +181,9 @@ Result<CompletionRequest> parse_completion_request(std::string_view text) {
   CompletionRequest request;
   fields.text("model", [&](std::string name) { request.model = std::move(name); });
   read_prompt(fields, request);
-  fields.text("suffix", [&](std::string suffix) { request.suffix = std::move(suffix); });
+  fields.text("suffix", [&](std::string suffix) {
+    if (!suffix.empty()) request.suffix = std::move(suffix);  // nothing follows: a plain completion
+  });
   fields.integer("max_tokens", 0, 1 << 24, request.max_tokens);
   read_sampling(fields, request);
   fields.integer("n", 1, kMaxChoices, request.n);

@@ -16,16 +16,23 @@ namespace tristill::openai {
 
 // One prompt: text, token ids, or a mix of both in order.
 struct PromptPart {
-  std::string text;  // used when ids is empty
+  std::string text;  // used when is_text
   std::vector<TokenId> ids;
   bool is_text = true;
+  std::string path = "prompt";  // where ids is in the body; of an id alone, the id
+  bool is_element = false;      // an id alone in a mixed list
+
+  // The path of ids[i], for errors: "prompt[3]".
+  std::string path_of(size_t i) const {
+    return is_element ? path : path + "[" + std::to_string(i) + "]";
+  }
 };
 using Prompt = std::vector<PromptPart>;
 
 struct CompletionRequest {
   std::string model;  // empty: not given
   std::vector<Prompt> prompts;
-  std::optional<std::string> suffix;
+  std::optional<std::string> suffix;  // not empty
   uint32_t max_tokens = 16;
   engine::SamplingParams sampling;
   std::optional<int64_t> seed;
@@ -48,5 +55,6 @@ constexpr uint32_t kMaxChoices = 128;
 constexpr uint32_t kMaxLogprobs = 20;
 constexpr size_t kMaxPrompts = 128;
 constexpr size_t kMaxStops = 32;
+constexpr size_t kMaxStopBytes = 1024;
 
 }  // namespace tristill::openai

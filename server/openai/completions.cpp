@@ -1,7 +1,8 @@
 #include "server/openai/completions.h"
 
 #include <algorithm>
-#include <cstring>
+#include <charconv>
+#include <chrono>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -17,30 +18,45 @@ using engine::FinishReason;
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kGonePoll{20};  // how often a silent client is asked for
+constexpr size_t kMaxBodyBytes = 8 << 20;
+constexpr milliseconds kGonePoll{50};          // how often a client is looked after in silence
+constexpr milliseconds kFirstTokenWait{2000};  // for an early failure to become a status
+constexpr std::chrono::seconds kPing{15};      // comments on a silent stream
 
-http::Response refusal(const Error& error) {
-  if (error.message.find("not valid JSON") != std::string::npos) {
-    return http::error_response(400, "", error.message, "", "invalid_json");
-  }
+http::Response refusal(const Error& error, std::string_view code = "") {
   if (error.code == ErrorCode::not_found) {
     return http::error_response(404, "invalid_request_error", error.message, error.param,
                                 "model_not_found");
   }
-  const bool too_long = error.code == ErrorCode::invalid_argument && error.param == "prompt" &&
-                        error.message.find("context") != std::string::npos;
-  return too_long
-             ? http::error_response(400, "", error.message, error.param, "context_length_exceeded")
-             : http::error_response(error);
+  return http::error_response(http::status_of(error.code), "", error.message, error.param, code);
+}
+
+http::Response refusal_of_body(const Error& error) {
+  if (error.param.empty()) return refusal(error, "invalid_json");
+  return refusal(error, error.param == "best_of" ? "unsupported_parameter" : "");
+}
+
+// What fits no model was refused before: this is what does not fit this one.
+http::Response refusal_by_model(const Error& error) {
+  if (error.param == "suffix") return refusal(error, "unsupported_parameter");
+  return refusal(error, error.message.starts_with("context_length") ? "context_length_exceeded" : "");
+}
+
+uint64_t random_seed() {
+  const std::string digits = http::random_hex(8);
+  uint64_t seed = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), seed, 16);
+  return seed;
 }
 
 // A request on its way: the choices in order of their index, and what every answer repeats.
 class Completion {
  public:
   Completion(CompletionRequest request, std::shared_ptr<models::ServedModel> served,
-             ops::Metrics& metrics)
+             const models::Registry& registry, const ops::ModelMetrics& metrics)
       : request_(std::move(request)),
         served_(std::move(served)),
+        registry_(registry),
         metrics_(metrics),
         id_("cmpl-" + http::random_hex(12)),
         created_(std::time(nullptr)) {}
@@ -48,34 +64,49 @@ class Completion {
   // Submits everything, or says why not (and cancels what was submitted).
   Result<void> submit();
   http::Response answer(const std::function<bool()>& client_gone);
+  // Waits a little for the first token; the error of a choice that failed before it, if one did.
+  std::optional<std::string> early_failure(const std::function<bool()>& client_gone);
   void stream(http::StreamWriter& writer);
   bool wants_stream() const { return request_.stream; }
   std::string ignored() const;
 
  private:
   Result<std::vector<TokenId>> tokens_of(const Prompt& prompt) const;
+  Result<void> check_bias() const;
+  std::string echo_of(const Prompt& prompt, const std::vector<TokenId>& ids) const;
+  bool advance(size_t i, milliseconds wait);
   bool advance_all(milliseconds wait);
+  bool finished() const;
   json envelope() const;
   json usage() const;
   json choice_json(Choice& choice);
-  bool write_news(http::StreamWriter& writer, Choice& choice);
-  void note_token();
+  bool write_news(http::StreamWriter& writer, size_t i);
+  void count_finished() const;
 
   CompletionRequest request_;
   std::shared_ptr<models::ServedModel> served_;
-  ops::Metrics& metrics_;
+  const models::Registry& registry_;
+  const ops::ModelMetrics& metrics_;
   std::string id_;
   int64_t created_;
   std::vector<Choice> choices_;
+  std::vector<ops::ChoiceTimer> timers_;
   uint64_t prompt_tokens_ = 0;
-  ops::RequestTimer timer_;
 };
 
 Result<std::vector<TokenId>> Completion::tokens_of(const Prompt& prompt) const {
   const Tokenizer& tokenizer = *served_->model->tokenizer;
   if (request_.suffix) return fim_prompt(tokenizer, prompt[0].text, *request_.suffix);
+  const uint32_t vocabulary = served_->model->config.vocab_size;
   std::vector<TokenId> ids;
   for (const PromptPart& part : prompt) {
+    for (size_t i = 0; i < part.ids.size(); ++i) {
+      if (static_cast<uint32_t>(part.ids[i]) < vocabulary) continue;
+      return Error{ErrorCode::invalid_argument,
+                   part.path_of(i) + " is " + std::to_string(part.ids[i]) +
+                       "; accepted are the ids 0 to " + std::to_string(vocabulary - 1),
+                   part.path_of(i)};
+    }
     const auto more = part.is_text ? tokenizer.encode(part.text) : part.ids;
     ids.insert(ids.end(), more.begin(), more.end());
   }
@@ -84,21 +115,35 @@ Result<std::vector<TokenId>> Completion::tokens_of(const Prompt& prompt) const {
   return ids;
 }
 
-Result<void> Completion::submit() {
-  uint64_t seed = static_cast<uint64_t>(request_.seed.value_or(0));
-  if (!request_.seed) {
-    const std::string random = http::random_hex(8);
-    std::memcpy(&seed, random.data(), sizeof seed);
+Result<void> Completion::check_bias() const {
+  const uint32_t vocabulary = served_->model->config.vocab_size;
+  for (const auto& [id, bias] : request_.sampling.logit_bias) {
+    if (static_cast<uint32_t>(id) < vocabulary) continue;
+    const std::string where = "logit_bias." + std::to_string(id);
+    return Error{ErrorCode::invalid_argument,
+                 where + ": accepted are the ids 0 to " + std::to_string(vocabulary - 1), where};
   }
-  const ChoiceOptions options{request_.echo, request_.logprobs.has_value(), request_.stop};
-  const bool scores_prompt = request_.echo && request_.logprobs && !request_.suffix;
+  return {};
+}
+
+// The text before the completion: of a gap, what is before the gap.
+std::string Completion::echo_of(const Prompt& prompt, const std::vector<TokenId>& ids) const {
+  return request_.suffix ? prompt[0].text : served_->model->tokenizer->decode(ids);
+}
+
+Result<void> Completion::submit() {
+  if (auto valid = check_bias(); !valid) return valid.error();
+  const uint64_t seed = request_.seed ? static_cast<uint64_t>(*request_.seed) : random_seed();
+  const bool echoes_tokens = request_.echo && request_.logprobs && !request_.suffix;
   for (const Prompt& prompt : request_.prompts) {
     auto ids = tokens_of(prompt);
     if (!ids) return ids.error();
     prompt_tokens_ += ids->size();
-    // Filling a gap, the prompt is the text before it; its tokens also hold the suffix.
-    const std::string prompt_text =
-        request_.suffix ? prompt[0].text : served_->model->tokenizer->decode(*ids);
+    const uint32_t context = served_->engine->max_context();
+    const auto room = context - std::min(context, static_cast<uint32_t>(ids->size()));
+    const ChoiceOptions options{request_.echo, request_.logprobs.has_value(), echoes_tokens,
+                                std::min(request_.max_tokens, room), request_.stop};
+    const std::string before = echo_of(prompt, *ids);
     for (uint32_t i = 0; i < request_.n; ++i) {
       engine::GenerationRequest wanted{.prompt = *ids,
                                        .sampling = request_.sampling,
@@ -106,13 +151,14 @@ Result<void> Completion::submit() {
                                        .stop_tokens = request_.stop_tokens,
                                        .ignore_eos = request_.ignore_eos,
                                        .logprobs = request_.logprobs,
-                                       .prompt_logprobs = scores_prompt};
+                                       .prompt_logprobs = echoes_tokens};
       wanted.sampling.seed = seed;
       wanted.sampling.stream = choices_.size();
       auto generation = served_->engine->submit(std::move(wanted));
       if (!generation) return generation.error();
       choices_.emplace_back(static_cast<uint32_t>(choices_.size()), std::move(*generation),
-                            *served_->model->tokenizer, prompt_text, options);
+                            *served_->model->tokenizer, before, options);
+      timers_.emplace_back();
     }
   }
   return {};
@@ -128,23 +174,45 @@ std::string Completion::ignored() const {
   return names;
 }
 
-// Moves every choice on by what is there; waits for the first unfinished one when none had news.
-bool Completion::advance_all(milliseconds wait) {
-  bool moved = false;
-  for (Choice& choice : choices_) {
-    while (choice.advance(milliseconds(0))) moved = true;
-  }
-  if (moved) return true;
-  for (Choice& choice : choices_) {
-    if (!choice.finished()) return choice.advance(wait);
-  }
-  return false;
+bool Completion::advance(size_t i, milliseconds wait) {
+  if (!choices_[i].advance(wait)) return false;
+  timers_[i].tokens(choices_[i].generated(), metrics_);
+  return true;
 }
 
-void Completion::note_token() {
+// Moves every choice on by what is there; waits for the first unfinished one when none had news.
+bool Completion::advance_all(milliseconds wait) {
+  if (registry_.is_cut()) {
+    for (Choice& choice : choices_) choice.cut();
+    return true;
+  }
+  bool moved = false;
+  size_t unfinished = choices_.size();
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    while (advance(i, milliseconds(0))) moved = true;
+    if (!choices_[i].finished()) unfinished = std::min(unfinished, i);
+  }
+  return moved || (unfinished < choices_.size() && advance(unfinished, wait));
+}
+
+bool Completion::finished() const {
+  return std::all_of(choices_.begin(), choices_.end(),
+                     [](const Choice& choice) { return choice.finished(); });
+}
+
+void Completion::count_finished() const {
   uint64_t generated = 0;
-  for (const Choice& choice : choices_) generated += choice.generated();
-  timer_.tokens(generated, metrics_);
+  for (const Choice& choice : choices_) {
+    generated += choice.generated();
+    switch (choice.finish()) {
+      case FinishReason::stop: metrics_.finished_stop->Increment(); break;
+      case FinishReason::error: metrics_.finished_error->Increment(); break;
+      default: metrics_.finished_length->Increment();
+    }
+  }
+  metrics_.e2e_latency->Observe(timers_.front().seconds());
+  metrics_.prompt_tokens->Increment(static_cast<double>(prompt_tokens_));
+  metrics_.generated_tokens->Increment(static_cast<double>(generated));
 }
 
 json Completion::envelope() const {
@@ -177,40 +245,50 @@ json Completion::choice_json(Choice& choice) {
   return out;
 }
 
+http::Response failed(const std::string& reason) {
+  return http::error_response(500, "", "generation failed: " + reason, "", "");
+}
+
 http::Response Completion::answer(const std::function<bool()>& client_gone) {
-  while (!std::all_of(choices_.begin(), choices_.end(),
-                      [](const Choice& c) { return c.finished(); })) {
-    advance_all(kGonePoll);
+  while (!finished()) {
     if (client_gone()) {
-      metrics_.cancelled();
+      metrics_.cancelled->Increment();
       return http::error_response(499, "", "the client left", "", "");
     }
-    note_token();
+    advance_all(kGonePoll);
   }
+  count_finished();
   json body = envelope();
   body["choices"] = json::array();
   for (Choice& choice : choices_) {
-    if (choice.finish() == FinishReason::error) {
-      return http::error_response(500, "", "generation failed: " + choice.error(), "", "");
-    }
+    if (choice.finish() == FinishReason::error) return failed(choice.error());
     body["choices"].push_back(choice_json(choice));
   }
   body["usage"] = usage();
-  timer_.finish(prompt_tokens_, metrics_);
   http::Response response;
   response.body = body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   return response;
+}
+
+std::optional<std::string> Completion::early_failure(const std::function<bool()>& client_gone) {
+  const auto until = std::chrono::steady_clock::now() + kFirstTokenWait;
+  while (std::chrono::steady_clock::now() < until && !client_gone()) {
+    if (advance_all(kGonePoll)) break;
+  }
+  for (const Choice& choice : choices_) {
+    if (choice.finish() == FinishReason::error) return choice.error();
+  }
+  return std::nullopt;
 }
 
 std::string sse(const json& data) {
   return "data: " + data.dump(-1, ' ', false, json::error_handler_t::replace) + "\n\n";
 }
 
-bool Completion::write_news(http::StreamWriter& writer, Choice& choice) {
+bool Completion::write_news(http::StreamWriter& writer, size_t i) {
+  Choice& choice = choices_[i];
   if (choice.finish() == FinishReason::error) {
-    const auto failed =
-        http::error_response(500, "", "generation failed: " + choice.error(), "", "");
-    return writer.write(sse(json::parse(failed.body)));
+    return writer.write(sse(json::parse(failed(choice.error()).body)));
   }
   json chunk = envelope();
   chunk["choices"] = json::array({choice_json(choice)});
@@ -220,46 +298,54 @@ bool Completion::write_news(http::StreamWriter& writer, Choice& choice) {
 
 void Completion::stream(http::StreamWriter& writer) {
   std::vector<bool> said_finish(choices_.size());
-  size_t left = choices_.size();
-  bool open = true;
-  while (open && left > 0) {
-    const bool moved = advance_all(kGonePoll);
-    open = moved || !writer.client_gone();
-    note_token();
+  auto written = std::chrono::steady_clock::now();
+  for (bool open = true, all_said = false; !all_said;) {
+    all_said = finished();  // then this round says the rest
     for (size_t i = 0; open && i < choices_.size(); ++i) {
       if (said_finish[i] || !choices_[i].has_news()) continue;
       said_finish[i] = choices_[i].finished();
-      if (said_finish[i]) --left;
-      open = write_news(writer, choices_[i]);
+      open = write_news(writer, i);
+      written = std::chrono::steady_clock::now();
     }
+    if (open && std::chrono::steady_clock::now() - written > kPing) {
+      open = writer.write(": waiting\n\n");
+      written = std::chrono::steady_clock::now();
+    }
+    if (!open || writer.client_gone()) return metrics_.cancelled->Increment();
+    if (!all_said) advance_all(kGonePoll);
   }
-  if (!open) {
-    metrics_.cancelled();
-    return;
-  }
+  count_finished();
+  std::string end;
   if (request_.include_usage) {
     json last = envelope();
     last["choices"] = json::array();
     last["usage"] = usage();
-    open = writer.write(sse(last));
+    end = sse(last);
   }
-  if (open && writer.write("data: [DONE]\n\n")) timer_.finish(prompt_tokens_, metrics_);
+  // A client that leaves now has everything but this; nobody is told.
+  if (!writer.write(end + "data: [DONE]\n\n")) metrics_.cancelled->Increment();
 }
 
 http::Response complete(const http::Request& request, const models::Registry& registry,
                         ops::Metrics& metrics) {
+  if (request.body.size() > kMaxBodyBytes) {
+    return http::error_response(413, "", "the body is larger than 8 MiB", "", "");
+  }
   auto parsed = parse_completion_request(request.body);
-  if (!parsed) return refusal(parsed.error());
+  if (!parsed) return refusal_of_body(parsed.error());
   auto served = registry.find(parsed->model);
   if (!served) return refusal(served.error());
-  auto completion = std::make_shared<Completion>(std::move(*parsed), *served, metrics);
-  if (auto submitted = completion->submit(); !submitted) return refusal(submitted.error());
+  auto completion = std::make_shared<Completion>(std::move(*parsed), *served, registry,
+                                                 metrics.model((*served)->name));
+  if (auto done = completion->submit(); !done) return refusal_by_model(done.error());
   http::Response response;
-  if (completion->wants_stream()) {
+  if (!completion->wants_stream()) {
+    response = completion->answer(request.client_gone);
+  } else if (const auto failure = completion->early_failure(request.client_gone)) {
+    response = failed(*failure);
+  } else {
     response.content_type = "text/event-stream; charset=utf-8";
     response.stream = [completion](http::StreamWriter& writer) { completion->stream(writer); };
-  } else {
-    response = completion->answer(request.client_gone);
   }
   if (const std::string names = completion->ignored(); !names.empty()) {
     response.headers["x-ignored-params"] = names;

@@ -17,33 +17,33 @@ size_t partial_match(std::string_view text, std::string_view stop) {
 
 }  // namespace
 
+// Byte by byte, so that the stop that ends first wins in every split.
 std::string TextStream::push(std::string_view token_bytes) {
-  if (stopped_) return {};
-  held_ += token_bytes;
-  return release(false);
-}
-
-std::string TextStream::finish() {
-  if (stopped_) return {};
-  return release(true);
-}
-
-std::string TextStream::release(bool at_end) {
-  size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
-  if (first != std::string::npos) {
-    stopped_ = true;
-    return utf8_replace_invalid(std::string_view(held_).substr(0, first));
-  }
-  size_t certain = held_.size();
-  if (!at_end) {
+  for (const char byte : token_bytes) {
+    if (stopped_) break;
+    held_ += byte;
+    size_t first = std::string::npos;
     for (const std::string& stop : stops_) {
-      certain = std::min(certain, held_.size() - partial_match(held_, stop));
+      if (held_.ends_with(stop)) first = std::min(first, held_.size() - stop.size());
     }
-    certain = utf8_whole_prefix(std::string_view(held_).substr(0, certain));
+    if (first == std::string::npos) continue;
+    stopped_ = true;
+    return release(first);
   }
-  std::string text = utf8_replace_invalid(std::string_view(held_).substr(0, certain));
-  held_.erase(0, certain);
+  if (stopped_) return {};
+  size_t certain = held_.size();
+  for (const std::string& stop : stops_) {
+    certain = std::min(certain, held_.size() - partial_match(held_, stop));
+  }
+  return release(utf8_whole_prefix(std::string_view(held_).substr(0, certain)));
+}
+
+std::string TextStream::finish() { return stopped_ ? std::string() : release(held_.size()); }
+
+std::string TextStream::release(size_t n_bytes) {
+  std::string text = utf8_replace_invalid(std::string_view(held_).substr(0, n_bytes));
+  held_.erase(0, n_bytes);
+  released_ += n_bytes;
   return text;
 }
 

@@ -20,62 +20,67 @@ Buckets next_token_buckets() {
   return {.0005, .001, .002, .005, .01, .025, .05, .075, .1, .15, .2, .3, .5, .75, 1, 2.5, 5};
 }
 
-prometheus::Histogram* histogram(prometheus::Registry& registry, const char* name, const char* help,
-                                 const Buckets& buckets) {
-  return &prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
+prometheus::Family<prometheus::Histogram>& histogram(prometheus::Registry& registry,
+                                                     const char* name, const char* help) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
 }
 
-prometheus::Counter* counter(prometheus::Registry& registry, const char* name, const char* help) {
-  return &prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
-}
-
-std::string route_of(const std::string& path) {
-  size_t slashes = 0;
-  for (size_t i = 0; i < path.size(); ++i) {
-    if (path[i] == '/' && ++slashes == (path.starts_with("/v1/") ? 3U : 2U))
-      return path.substr(0, i);
-  }
-  return path;
+prometheus::Family<prometheus::Counter>& counter(prometheus::Registry& registry, const char* name,
+                                                 const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
 }
 
 }  // namespace
 
 Metrics::Metrics()
-    : requests_(prometheus::BuildCounter()
-                    .Name("tristill_http_requests_total")
-                    .Help("HTTP requests answered")
-                    .Register(registry_)),
+    : requests_(counter(registry_, "tristill_http_requests_total", "HTTP requests answered")),
       request_seconds_(histogram(registry_, "tristill_http_request_duration_seconds",
-                                 "Time from a request's head to the end of its answer",
-                                 request_buckets())),
+                                 "Time from a request's arrival to the end of its answer")),
       first_token_(histogram(registry_, "tristill_time_to_first_token_seconds",
-                             "Time from submission to the first generated token",
-                             first_token_buckets())),
+                             "Time from submission to a choice's first generated token")),
       next_token_(histogram(registry_, "tristill_inter_token_latency_seconds",
-                            "Time between generated tokens of one request", next_token_buckets())),
-      completion_seconds_(histogram(registry_, "tristill_e2e_request_latency_seconds",
-                                    "Time from submission to the end of a completion",
-                                    request_buckets())),
+                            "Time between two generated tokens of a choice")),
+      e2e_latency_(histogram(registry_, "tristill_e2e_request_latency_seconds",
+                             "Time from submission to the end of a completion")),
       prompt_tokens_(counter(registry_, "tristill_prompt_tokens_total",
-                             "Prompt tokens of finished completions")),
+                             "Prompt tokens of completions that ended")),
       generated_tokens_(counter(registry_, "tristill_generation_tokens_total",
-                                "Generated tokens of finished completions")),
+                                "Generated tokens of completions that ended")),
       cancelled_(counter(registry_, "tristill_requests_cancelled_total",
-                         "Completions whose client left before the end")) {}
+                         "Completions whose client left before the end")),
+      finished_(counter(registry_, "tristill_request_success_total",
+                        "Choices that ended, by finish_reason")) {}
 
-void Metrics::request(const std::string& method, const std::string& path, int status,
+void Metrics::request(const std::string& method, const std::string& route, int status,
                       double seconds) {
-  // Unknown paths are the client's to choose: they must not make labels.
-  const std::string route = status == 404 || status == 405 ? "other" : route_of(path);
-  requests_.Add({{"method", method}, {"route", route}, {"status", std::to_string(status)}})
+  const std::string label = route.empty() ? "other" : route;
+  requests_
+      .Add({{"method", route.empty() ? "other" : method},
+            {"route", label},
+            {"status", std::to_string(status)}})
       .Increment();
-  request_seconds_->Observe(seconds);
+  request_seconds_.Add({{"route", label}}, request_buckets()).Observe(seconds);
 }
 
-void Metrics::completed(double seconds, uint64_t prompt_tokens, uint64_t generated_tokens) {
-  completion_seconds_->Observe(seconds);
-  prompt_tokens_->Increment(static_cast<double>(prompt_tokens));
-  generated_tokens_->Increment(static_cast<double>(generated_tokens));
+const ModelMetrics& Metrics::model(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  const auto [place, is_new] = models_.try_emplace(name);
+  ModelMetrics& made = place->second;
+  if (!is_new) return made;
+  const std::map<std::string, std::string> labels = {{"model_name", name}};
+  const auto finished = [&](const char* reason) {
+    return &finished_.Add({{"model_name", name}, {"finished_reason", reason}});
+  };
+  made.first_token = &first_token_.Add(labels, first_token_buckets());
+  made.next_token = &next_token_.Add(labels, next_token_buckets());
+  made.e2e_latency = &e2e_latency_.Add(labels, request_buckets());
+  made.prompt_tokens = &prompt_tokens_.Add(labels);
+  made.generated_tokens = &generated_tokens_.Add(labels);
+  made.cancelled = &cancelled_.Add(labels);
+  made.finished_stop = finished("stop");
+  made.finished_length = finished("length");
+  made.finished_error = finished("error");
+  return made;
 }
 
 void Metrics::gauge(const std::string& name, const std::string& help,
@@ -88,19 +93,20 @@ std::string Metrics::text() {
   return prometheus::TextSerializer().Serialize(registry_.Collect());
 }
 
-void RequestTimer::tokens(uint64_t generated, Metrics& metrics) {
+// Tokens that came together share the time between them.
+void ChoiceTimer::tokens(uint32_t generated, const ModelMetrics& metrics) {
   if (generated == generated_) return;
   const auto now = Clock::now();
-  const double seconds = std::chrono::duration<double>(now - last_).count();
-  if (generated_ == 0) metrics.first_token(seconds);
-  else metrics.next_token(seconds / static_cast<double>(generated - generated_));
-  generated_ = generated;
+  const double all = std::chrono::duration<double>(now - last_).count();
+  const double each = all / (generated - generated_);
+  for (; generated_ < generated; ++generated_) {
+    (generated_ == 0 ? metrics.first_token : metrics.next_token)->Observe(each);
+  }
   last_ = now;
 }
 
-void RequestTimer::finish(uint64_t prompt_tokens, Metrics& metrics) {
-  const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
-  metrics.completed(seconds, prompt_tokens, generated_);
+double ChoiceTimer::seconds() const {
+  return std::chrono::duration<double>(Clock::now() - started_).count();
 }
 
 }  // namespace tristill::ops

@@ -11,23 +11,34 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 namespace tristill::ops {
 
+// What is counted for one model. Any thread.
+struct ModelMetrics {
+  prometheus::Histogram* first_token = nullptr;   // seconds, from submission
+  prometheus::Histogram* next_token = nullptr;    // seconds, between two tokens of a choice
+  prometheus::Histogram* e2e_latency = nullptr;   // seconds, from submission to the end
+  prometheus::Counter* prompt_tokens = nullptr;
+  prometheus::Counter* generated_tokens = nullptr;
+  prometheus::Counter* cancelled = nullptr;       // the client left before the end
+  prometheus::Counter* finished_stop = nullptr;   // choices by finish_reason
+  prometheus::Counter* finished_length = nullptr;
+  prometheus::Counter* finished_error = nullptr;
+};
+
 class Metrics {
  public:
   Metrics();
 
-  // One answered HTTP request. The route is the pattern's first two segments at most, so that
-  // ids do not become labels.
-  void request(const std::string& method, const std::string& path, int status, double seconds);
-  void first_token(double seconds) { first_token_->Observe(seconds); }
-  void next_token(double seconds) { next_token_->Observe(seconds); }
-  void completed(double seconds, uint64_t prompt_tokens, uint64_t generated_tokens);
-  void cancelled() { cancelled_->Increment(); }
+  // One answered HTTP request; route is a pattern, so that ids do not become labels.
+  void request(const std::string& method, const std::string& route, int status, double seconds);
+
+  // Lives as long as this object.
+  const ModelMetrics& model(const std::string& name);
 
   // Called before each export: sets gauges that others own.
   using Collect = std::function<void(Metrics&)>;
@@ -41,27 +52,31 @@ class Metrics {
  private:
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>& requests_;
-  prometheus::Histogram* request_seconds_;
-  prometheus::Histogram* first_token_;
-  prometheus::Histogram* next_token_;
-  prometheus::Histogram* completion_seconds_;
-  prometheus::Counter* prompt_tokens_;
-  prometheus::Counter* generated_tokens_;
-  prometheus::Counter* cancelled_;
+  prometheus::Family<prometheus::Histogram>& request_seconds_;
+  prometheus::Family<prometheus::Histogram>& first_token_;
+  prometheus::Family<prometheus::Histogram>& next_token_;
+  prometheus::Family<prometheus::Histogram>& e2e_latency_;
+  prometheus::Family<prometheus::Counter>& prompt_tokens_;
+  prometheus::Family<prometheus::Counter>& generated_tokens_;
+  prometheus::Family<prometheus::Counter>& cancelled_;
+  prometheus::Family<prometheus::Counter>& finished_;
+  std::mutex mutex_;  // guards models_
+  std::map<std::string, ModelMetrics> models_;
   std::vector<Collect> collectors_;
 };
 
-// Times one completion: call tokens() with the running total, finish() at the end.
-class RequestTimer {
+// Times one choice: tokens() with its running total whenever some came.
+class ChoiceTimer {
  public:
-  void tokens(uint64_t generated, Metrics& metrics);
-  void finish(uint64_t prompt_tokens, Metrics& metrics);
+  void tokens(uint32_t generated, const ModelMetrics& metrics);
+  // Since it was made.
+  double seconds() const;
 
  private:
   using Clock = std::chrono::steady_clock;
   Clock::time_point started_ = Clock::now();
   Clock::time_point last_ = started_;
-  uint64_t generated_ = 0;
+  uint32_t generated_ = 0;
 };
 
 }  // namespace tristill::ops

@@ -1,5 +1,7 @@
 #include "server/ops/routes.h"
 
+#include <algorithm>
+
 #include "server/http/error.h"
 #include "server/ops/openapi_document.h"
 
@@ -32,23 +34,38 @@ std::string start_page(const models::Registry& registry) {
          "<a href=\"/jobs\">jobs</a> · <a href=\"/metrics\">metrics</a></p>\n";
 }
 
+// A place where one more completion would run or wait.
+bool has_room(const models::Registry& registry) {
+  const auto all = registry.list();
+  return std::any_of(all.begin(), all.end(), [](const auto& served) {
+    const auto& options = served->options;
+    const engine::EngineStats stats = served->engine->stats();
+    return stats.running + stats.waiting < uint64_t{options.max_sequences} + options.max_queue;
+  });
+}
+
+http::Response not_ready(std::string_view code, std::string_view message) {
+  return http::error_response(503, "", message, "", code);
+}
+
 }  // namespace
 
 void add_routes(http::Router& router, const models::Registry& registry, Metrics& metrics,
                 std::function<bool()> is_draining) {
   const auto alive = [](const http::Request&) { return ok(); };
+  const auto healthy = [is_draining](const http::Request&) {
+    return is_draining() ? not_ready("draining", "the daemon is stopping") : ok();
+  };
   const auto ready = [&registry, is_draining](const http::Request&) {
-    if (is_draining())
-      return http::error_response(503, "", "draining: the daemon is stopping", "", "draining");
+    if (is_draining()) return not_ready("draining", "the daemon is stopping");
     if (registry.list().empty()) {
-      return http::error_response(
-          503, "", "no model is served; start with --model FILE or finish a job", "", "no_model");
+      return not_ready("no_model", "no model is served; start with --model FILE or finish a job");
     }
-    return ok();
+    return has_room(registry) ? ok() : not_ready("queue_full", "every queue is full");
   };
   router.add("GET", "/livez", alive);
   router.add("GET", "/readyz", ready);
-  router.add("GET", "/health", alive);
+  router.add("GET", "/health", healthy);
   router.add("GET", "/metrics", [&metrics](const http::Request&) {
     return text(metrics.text(), "text/plain; version=0.0.4; charset=utf-8");
   });

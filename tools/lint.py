@@ -77,6 +77,7 @@ CATCH_SITES = {
     "model/engine/engine.cpp": "a step ends: its sequences fail, the engine lives",
     "model/threads.cpp": "a share of parallel work ends: rethrown on the caller's thread",
     "server/http/listener.cpp": "a request ends: status 500 with its id",
+    "server/http/thread_pool.cpp": "the machine allows no more threads: the request is refused",
     "server/jobs/database.cpp": "a constructor that failed closes what it opened, rethrows",
     "server/jobs/routes.cpp": "the database's exception becomes an HTTP error",
     "server/jobs/store.cpp": "the database's exception becomes a Result",

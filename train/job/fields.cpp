@@ -38,6 +38,8 @@ Error bad(std::string message, std::string param) {
 
 Result<json> parse_json_object(std::string_view text) {
   if (is_too_deep(text)) return bad("the JSON is nested deeper than 16 levels", "");
+  // The parser takes a NUL for the end and would not see what follows.
+  if (text.find('\0') != std::string_view::npos) return bad("not valid JSON: a NUL byte", "");
   auto value = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) return bad("not valid JSON", "");
   if (!value.is_object()) return bad("must be a JSON object", "");

@@ -1,0 +1,223 @@
+// The refusals of job bodies, field by field.
+#include "train/job/fields.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/atomic_file.h"
+#include "base/utf8.h"
+#include "train/job/spec.h"
+
+namespace tristill::job {
+namespace {
+
+using nlohmann::json;
+
+json tiny() {
+  const auto path = std::filesystem::path(TRISTILL_SOURCE_DIR) / "configs/jobs/train-tiny.json";
+  return json::parse(*read_file(path));
+}
+
+// The example with the value at a JSON pointer replaced.
+std::string with(const std::string& pointer, const json& value) {
+  json body = tiny();
+  body[json::json_pointer(pointer)] = value;
+  return body.dump();
+}
+
+std::string param_of(const std::string& pointer) {
+  std::string param = pointer.substr(1);
+  std::replace(param.begin(), param.end(), '/', '.');
+  return param;
+}
+
+void expect_refused(const std::string& pointer, const json& value) {
+  const auto spec = parse_train_spec(with(pointer, value));
+  ASSERT_FALSE(spec) << pointer << " = " << value;
+  EXPECT_EQ(spec.error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(spec.error().param, param_of(pointer)) << spec.error().message;
+  EXPECT_NE(spec.error().message.find(spec.error().param), std::string::npos);
+  EXPECT_NE(spec.error().message.find("accepted is"), std::string::npos) << spec.error().message;
+}
+
+// Whole numbers with their range; beyond it, fractions and other types are refused.
+TEST(TrainSpecFields, WholeNumbersOutsideTheirRangeAreRefused) {
+  const struct {
+    const char* pointer;
+    int64_t low, high;
+  } fields[] = {{"/model/n_layers", 1, 512},
+                {"/model/d_model", 16, 65536},
+                {"/model/d_ff", 16, 262144},
+                {"/model/n_heads", 1, 1024},
+                {"/model/n_kv_heads", 1, 1024},
+                {"/model/head_dim", 2, 1024},
+                {"/model/vocab_size", 2, 1 << 21},
+                {"/model/max_context", 1, 1 << 22},
+                {"/tokenizer/vocab_size", 300, 1 << 18},
+                {"/budget/max_steps", 1, int64_t{1} << 40},
+                {"/budget/max_tokens", 1, int64_t{1} << 50},
+                {"/optimizer/newton_schulz_steps", 1, 20},
+                {"/batch_tokens", 16, 1 << 24},
+                {"/sequence_length", 16, 1 << 20},
+                {"/seed", 0, int64_t{1} << 53},
+                {"/threads", 0, 1024},
+                {"/log_every", 1, 1 << 20},
+                {"/eval_tokens", 0, 1 << 30},
+                {"/eval_every", 0, 1 << 30}};
+  for (const auto& field : fields) {
+    for (const json& bad : {json(field.low - 1), json(field.high + 1), json(UINT64_MAX),
+                            json(INT64_MIN), json(1.5), json("4"), json(true), json::array()}) {
+      expect_refused(field.pointer, bad);
+    }
+  }
+}
+
+TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
+  const struct {
+    const char* pointer;
+    double low, high;
+  } fields[] = {{"/model/rope_theta", 1, 1e12},
+                {"/model/norm_eps", 1e-12, 0.1},
+                {"/model/logit_softcap", 0, 1e4},
+                {"/data/trace_weight", 1e-6, 1e6},
+                {"/data/fim_rate", 0, 1},
+                {"/data/spm_rate", 0, 1},
+                {"/data/held_out", 0, 0.9},
+                {"/budget/max_seconds", 0.1, 3.2e7},
+                {"/optimizer/lr", 1e-8, 10},
+                {"/optimizer/adamw_lr", 1e-8, 10},
+                {"/optimizer/weight_decay", 0, 10},
+                {"/optimizer/grad_clip", 0, 1e6},
+                {"/optimizer/warmup", 0, 1},
+                {"/optimizer/warmdown", 0, 1},
+                {"/loss/ce_weight", 0, 1e3},
+                {"/loss/kd_weight", 0, 1e3},
+                {"/loss/z_loss", 0, 1},
+                {"/checkpoint_seconds", 0, 3.2e7}};
+  for (const auto& field : fields) {
+    for (const json& bad : {json(field.low - 1e-3), json(field.high * 1.01), json(-1), json("1"),
+                            json(false), json::object()}) {
+      if (bad.is_number() && bad >= field.low && bad <= field.high) continue;
+      expect_refused(field.pointer, bad);
+    }
+  }
+}
+
+TEST(TrainSpecFields, OtherTypesAreRefused) {
+  for (const char* flag :
+       {"/quantized", "/model/qk_norm", "/model/sub_norm", "/model/tied_embeddings"}) {
+    for (const json& bad : {json(1), json("true"), json::array()}) expect_refused(flag, bad);
+  }
+  for (const char* name :
+       {"/kind", "/model/activation", "/model/weights", "/optimizer/kind", "/precision"}) {
+    for (const json& bad : {json("other"), json(""), json(1)}) expect_refused(name, bad);
+  }
+  for (const char* name : {"/name", "/init_from", "/tokenizer/from_model"}) {
+    for (const json& bad :
+         {json(""), json("a/b"), json(".."), json("a b"), json(std::string(65, 'a')),
+          json("caf\xC3\xA9"), json(std::string("a\0b", 3)), json(7)}) {
+      expect_refused(name, bad);
+    }
+  }
+  for (const char* object : {"/model", "/data", "/budget", "/optimizer", "/loss", "/tokenizer"}) {
+    for (const json& bad : {json("starter"), json(1), json::array({1})})
+      expect_refused(object, bad);
+  }
+  for (const json& bad : {json("x"), json::object(), json(std::vector<int>(65))}) {
+    expect_refused("/data/corpora", bad);
+  }
+  for (const json& bad : {json("t"), json::array({1}), json::array({"../t"})}) {
+    expect_refused("/data/traces", bad);
+  }
+}
+
+TEST(TrainSpecFields, UnknownFieldsAreRefusedAtEveryLevelAndShownShort) {
+  for (const char* pointer :
+       {"/surprise", "/model/surprise", "/tokenizer/surprise", "/data/surprise", "/budget/surprise",
+        "/optimizer/surprise", "/loss/surprise"}) {
+    const auto spec = parse_train_spec(with(pointer, 1));
+    ASSERT_FALSE(spec) << pointer;
+    EXPECT_EQ(spec.error().param, param_of(pointer));
+  }
+  const auto spec = parse_train_spec(
+      with("/" + std::string(63, 'a') + "\xE2\x82\xAC" + std::string(99999, 'b'), 1));
+  ASSERT_FALSE(spec);
+  EXPECT_LT(spec.error().message.size(), 200U);
+  EXPECT_TRUE(utf8_is_valid(spec.error().message));
+}
+
+TEST(TrainSpecFields, MissingFieldsAreNamed) {
+  for (const char* pointer : {"/kind", "/name", "/model", "/model/d_ff", "/model/max_context"}) {
+    json body = tiny();
+    const json::json_pointer where(pointer);
+    body[where.parent_pointer()].erase(where.back());
+    const auto spec = parse_train_spec(body.dump());
+    ASSERT_FALSE(spec) << pointer;
+    EXPECT_EQ(spec.error().param, param_of(pointer));
+    EXPECT_NE(spec.error().message.find("missing"), std::string::npos);
+  }
+}
+
+TEST(TrainSpecFields, WhatIsRightAloneButWrongTogetherIsNamed) {
+  const struct {
+    const char* pointer;
+    json value;
+    const char* param;
+  } cases[] = {{"/data/corpora", json::array(), "data"},
+               {"/budget", json::object(), "budget"},
+               {"/sequence_length", 512, "sequence_length"},
+               {"/batch_tokens", 64, "batch_tokens"},
+               {"/optimizer/warmdown", 0.99, "optimizer.warmdown"},
+               {"/model/vocab_size", 1100, "model.vocab_size"},
+               {"/model/n_kv_heads", 3, "model.n_kv_heads"},
+               {"/model/head_dim", 63, "model.head_dim"},
+               {"/model/d_ff", 300, "model.d_ff"}};
+  for (const auto& c : cases) {
+    const auto spec = parse_train_spec(with(c.pointer, c.value));
+    ASSERT_FALSE(spec) << c.pointer;
+    EXPECT_EQ(spec.error().param, c.param) << spec.error().message;
+  }
+}
+
+TEST(TrainSpecFields, BoundsThemselvesAreAccepted) {
+  for (const auto& [pointer, value] :
+       std::vector<std::pair<std::string, json>>{{"/seed", int64_t{1} << 53},
+                                                 {"/seed", 0},
+                                                 {"/threads", 1024},
+                                                 {"/data/held_out", 0.9},
+                                                 {"/data/held_out", 0},
+                                                 {"/data/fim_rate", 1},
+                                                 {"/model/vocab_size", 1024},
+                                                 {"/loss/kd_weight", 0},
+                                                 {"/name", "a.b_c-D9"},
+                                                 {"/optimizer/warmdown", 0.95}}) {
+    const auto spec = parse_train_spec(with(pointer, value));
+    EXPECT_TRUE(spec) << pointer << ": " << spec.error().message;
+  }
+}
+
+TEST(JsonText, NestingIsCappedBeforeParsing) {
+  const auto nested = [](int depth) {
+    return "{\"a\":" + std::string(static_cast<size_t>(depth) - 1, '[') +
+           std::string(static_cast<size_t>(depth) - 1, ']') + "}";
+  };
+  EXPECT_TRUE(parse_json_object(nested(16)));
+  EXPECT_NE(parse_json_object(nested(17)).error().message.find("16"), std::string::npos);
+  EXPECT_FALSE(parse_json_object("{\"a\":" + std::string(10'000'000, '[')));
+  // Brackets in strings are text, also after an escaped quote.
+  EXPECT_TRUE(parse_json_object("{\"a\":\"" + std::string(100, '[') + "\\\"" +
+                                std::string(100, '{') + "\"}"));
+}
+
+TEST(JsonText, WhatIsNoObjectIsRefused) {
+  for (const std::string& text :
+       {std::string(""), std::string("null"), std::string("[1]"), std::string("{}{}"),
+        std::string("{\"a\":1e999}"), std::string("{\"a\":\"\xFF\"}"), std::string("{\"a\":NaN}"),
+        std::string("{a:1}"), std::string("{\"a\":1,}"), std::string("{\"a\":1}\0", 8)}) {
+    EXPECT_FALSE(parse_json_object(text)) << testing::PrintToString(text);
+  }
+}
+
+}  // namespace
+}  // namespace tristill::job

@@ -8,7 +8,8 @@ if(CCACHE)
 endif()
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
-                    -Wno-missing-field-initializers -ffp-contract=off -fno-math-errno -fstack-protector-strong)
+                    -Wno-missing-field-initializers -ffp-contract=off -fno-math-errno
+                    -fstack-protector-strong)
 if(TRISTILL_WERROR)
   add_compile_options(-Werror)
 endif()

@@ -112,8 +112,9 @@ TEST_F(ListenerTest, AnswersWithARequestId) {
   const std::string plain = answer("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n", "hi");
   EXPECT_TRUE(has_status(plain, 200));
   EXPECT_NE(plain.find("x-request-id: req_"), std::string::npos);
-  EXPECT_NE(answer("GET /hello HTTP/1.1\r\nX-Request-Id: mine-1\r\n\r\n", "hi").find("mine-1"),
-            std::string::npos);
+  EXPECT_NE(
+      answer("GET /hello HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\n\r\n", "hi").find("mine-1"),
+      std::string::npos);
 }
 
 TEST_F(ListenerTest, PipelinedRequestsAreAllAnswered) {
@@ -132,9 +133,10 @@ TEST_F(ListenerTest, PipelinedRequestsAreAllAnswered) {
 
 TEST_F(ListenerTest, BodiesArriveWholeInBothFramings) {
   start();
-  EXPECT_NE(answer("POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", "]").find("[hello]"),
+  EXPECT_NE(answer("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "]")
+                .find("[hello]"),
             std::string::npos);
-  EXPECT_NE(answer("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+  EXPECT_NE(answer("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
                    "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
                    "]")
                 .find("[abcde]"),
@@ -147,17 +149,19 @@ TEST_F(ListenerTest, AmbiguousOrOversizedRequestsAreRefused) {
     std::string request;
     int status;
   } cases[] = {
-      {"POST /echo HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400},
-      {"POST /echo HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400},
+      {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: "
+       "chunked\r\n\r\n0\r\n\r\n",
        400},
-      {"POST /echo HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400},
-      {"POST /echo HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 400},
-      {"POST /echo HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\na", 415},
-      {"POST /echo HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", 413},
-      {"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\n", 413},
-      {"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
-      {"GET /hello HTTP/1.1\r\nX: " + std::string(5000, 'a') + "\r\n\r\n", 431},
-      {"GET /hello HTTP/1.1\r\nbroken line\r\n\r\n", 400},
+      {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400},
+      {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
+      {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\na",
+       415},
+      {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", 413},
+      {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\n", 413},
+      {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
+      {"GET /hello HTTP/1.1\r\nHost: x\r\nX: " + std::string(5000, 'a') + "\r\n\r\n", 431},
+      {"GET /hello HTTP/1.1\r\nHost: x\r\nbroken line\r\n\r\n", 400},
       {"GET /hello HTTP/1.1\r\nHost: x\r\n", 408},
   };
   for (const auto& c : cases) {
@@ -206,10 +210,10 @@ TEST_F(ListenerTest, AKeyIsAskedForEverywhereButHealth) {
   options_.api_key_sha256 = to_hex(sha256("secret"));
   start();
   EXPECT_TRUE(has_status(answer("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"), 401));
-  EXPECT_TRUE(
-      has_status(answer("GET /hello HTTP/1.1\r\nAuthorization: Bearer secreu\r\n\r\n"), 401));
-  EXPECT_TRUE(
-      has_status(answer("GET /hello HTTP/1.1\r\nAuthorization: Bearer secret\r\n\r\n"), 200));
+  EXPECT_TRUE(has_status(
+      answer("GET /hello HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secreu\r\n\r\n"), 401));
+  EXPECT_TRUE(has_status(
+      answer("GET /hello HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n\r\n"), 200));
   EXPECT_TRUE(has_status(answer("GET /health HTTP/1.1\r\nHost: x\r\n\r\n"), 404));  // let through
 }
 

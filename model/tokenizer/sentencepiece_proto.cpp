@@ -11,6 +11,7 @@
 namespace tristill {
 namespace {
 
+constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581, how pieces spell a space
 constexpr size_t kMaxPieces = 1 << 21;
 constexpr size_t kMaxPieceBytes = 1 << 12;
 constexpr size_t kMaxModelBytes = 1 << 28;
@@ -192,6 +193,7 @@ Result<void> check_sentencepiece_model(std::string_view model) {
   std::unordered_set<std::string_view> seen;
   size_t unknown = 0;
   size_t bytes = 0;
+  bool space = false;
   while (!in.done()) {
     const auto field = in.next();
     if (!field) return corrupt("the SentencePiece model is cut off or malformed");
@@ -210,9 +212,11 @@ Result<void> check_sentencepiece_model(std::string_view model) {
     if (seen.size() > kMaxPieces) return corrupt("it has too many pieces");
     unknown += piece->type == kUnknown ? 1 : 0;
     bytes += piece->type == kByte ? 1 : 0;
+    space |= piece->text == kSpace && (piece->type == kNormal || piece->type == kUserDefined);
   }
   if (unknown != 1) return corrupt("it has no vocabulary, or not one unknown piece");
   if (bytes != 256) return corrupt("it has not all 256 byte pieces");
+  if (!space) return corrupt("it has no piece of a single space (U+2581)");
   return check_settings(settings);
 }
 

@@ -151,6 +151,16 @@ TEST(SentencePieceModel, PiecesThatAbortTheLibraryOrHideInTextAreRefused) {
   EXPECT_EQ(refusal(tiny_with(piece("user defined", kUserDefined))), "");
 }
 
+// Without it, a space would come back as the bytes of U+2581.
+TEST(SentencePieceModel, OneWithoutAPieceOfASpaceIsRefused) {
+  std::string model = tiny_with("");
+  const std::string space = message(1, "\xE2\x96\x81");
+  const size_t at = model.find(space);
+  ASSERT_NE(at, std::string::npos);
+  model.replace(at, space.size(), message(1, "xyz"));
+  EXPECT_NE(refusal(model).find("single space"), std::string::npos) << refusal(model);
+}
+
 TEST(SentencePieceModel, EveryTextComesBackFromUnigramAndUserDefinedPieces) {
   const auto tokenizer = Tokenizer::from_sentencepiece(tiny_with(
       message(2, setting(3, 1)) + piece("a b", 4) + piece("\n\xE2\x96\x81\xE2\x96\x81", 4)));

@@ -180,6 +180,15 @@ TEST(TrainSpecFields, WhatIsRightAloneButWrongTogetherIsNamed) {
   }
 }
 
+// Only full-precision jobs give int8 models: a quantized one would fail when it is exported.
+TEST(TrainSpecFields, WeightsFollowWhetherTheJobIsQuantized) {
+  expect_refused("/model/weights", "int8");
+  const auto spec = parse_train_spec(with("/quantized", false));
+  ASSERT_TRUE(spec) << spec.error().message;
+  EXPECT_EQ(spec->model.weights, WeightKind::int8);
+  EXPECT_TRUE(parse_train_spec(format_train_spec(*spec)));
+}
+
 TEST(TrainSpecFields, BoundsThemselvesAreAccepted) {
   for (const auto& [pointer, value] :
        std::vector<std::pair<std::string, json>>{{"/seed", int64_t{1} << 53},

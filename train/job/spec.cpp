@@ -108,6 +108,9 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("model", [&](Fields& inner) {
     read_model(inner, spec.model);
     if (!spec.quantized) spec.model.weights = WeightKind::int8;
+    else if (spec.model.weights == WeightKind::int8) {
+      inner.refuse("weights", "ternary; int8 is for jobs with quantized false");
+    }
     check_model(inner, spec.model);
   });
   fields.require("model");

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <unordered_set>
 
 #include "train/job/fields.h"
 
@@ -13,6 +12,8 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kMaxToken = INT32_MAX;
+constexpr double kLeastLogprob = -1e30;  // fits a float
+constexpr double kLogprobSlack = 1e-4;  // rounding of a teacher's certainty
 constexpr double kMassSlack = 1e-3;  // rounding of a teacher's log-probabilities
 
 Error bad(const std::string& param, const std::string& accepted) {
@@ -37,19 +38,21 @@ Result<std::vector<TopLogprob>> read_position(const json& value, const std::stri
   if (!value.is_array() || value.size() > kMaxTopLogprobs) {
     return bad(where, "null or at most 64 pairs [id, logprob]");
   }
-  std::unordered_set<int32_t> seen;
   double mass = 0;
   for (size_t i = 0; i < value.size(); ++i) {
     const json& pair = value[i];
     const std::string at = where + "[" + std::to_string(i) + "]";
     const bool ok = pair.is_array() && pair.size() == 2 && is_token(pair[0]) && pair[1].is_number();
     if (!ok) return bad(at, "a pair [id, logprob]");
-    const TopLogprob entry{pair[0].get<int32_t>(), pair[1].get<float>()};
-    if (!std::isfinite(entry.logprob) || entry.logprob > 1e-4F)
-      return bad(at, "a logprob of at most 0");
-    if (!seen.insert(entry.token).second) return bad(at, "distinct ids");
-    mass += std::exp(static_cast<double>(entry.logprob));
-    list.push_back({entry.token, std::min(entry.logprob, 0.0F)});
+    const auto token = pair[0].get<int32_t>();
+    const auto logprob = pair[1].get<double>();
+    if (!(logprob >= kLeastLogprob && logprob <= kLogprobSlack)) {
+      return bad(at, "a logprob from -1e30 to 0");
+    }
+    const bool seen = std::ranges::any_of(list, [&](const auto& e) { return e.token == token; });
+    if (seen) return bad(at, "distinct ids");
+    mass += std::exp(logprob);
+    list.push_back({token, static_cast<float>(std::min(logprob, 0.0))});
   }
   if (mass > 1 + kMassSlack) return bad(where, "probabilities that sum to at most 1");
   return list;

@@ -209,7 +209,8 @@ Result<void> App::Parts::listen() {
   const auto port = listener->bind();
   if (!port) return port.error();
   if (settings.api_key.empty() && !is_loopback(settings.host)) {
-    log_warn("anyone who reaches this address may use it; set an API key", {{"host", settings.host}});
+    log_warn("anyone who reaches this address may use it; set an API key",
+             {{"host", settings.host}});
   }
   log_info("listening", {{"url", url_of(settings.host, *port)}});
   return {};

@@ -91,7 +91,8 @@ const std::vector<Setting>& table() {
            return names;
          },
          false, true},
-        word("api_key", "KEY", "key that clients must send; others see flags, so better by environment",
+        word("api_key", "KEY",
+             "key that clients must send; others see flags, so better by environment",
              &Settings::api_key),
         word("api_key_file", "FILE", "file whose first line is that key", &Settings::api_key_file),
         word("worker", "FILE", "tristill-worker; default: beside this program", &Settings::worker),

@@ -137,7 +137,8 @@ Connection::Arrival Connection::take_chunks() {
     const auto size = parse_digits(trimmed(line.substr(0, line.find(';'))), 16);
     if (!size) return refuse(400, "the size of a chunk is malformed");
     if (*size > limits_.body_bytes - body.size()) {
-      return refuse(413, "the body is larger than " + std::to_string(limits_.body_bytes) + " bytes");
+      return refuse(413,
+                    "the body is larger than " + std::to_string(limits_.body_bytes) + " bytes");
     }
     at = end + 2;
     if (auto failed = need(at + *size + 2)) return *failed;
@@ -155,8 +156,8 @@ Connection::Arrival Connection::take_chunks() {
 
 // The library sees one plain form of every request, whatever the client sent.
 void Connection::present(std::string_view body) {
-  ready_ = head_.method + " " + head_.target + " " + head_.version + "\r\nconnection: " +
-           (head_.keep_alive ? "Keep-Alive" : "close") +
+  ready_ = head_.method + " " + head_.target + " " + head_.version +
+           "\r\nconnection: " + (head_.keep_alive ? "Keep-Alive" : "close") +
            "\r\ncontent-length: " + std::to_string(body.size()) + "\r\n\r\n";
   ready_ += body;
   position_ = 0;

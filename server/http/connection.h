@@ -21,10 +21,10 @@ struct Limits {
   size_t headers = 100;
   size_t body_bytes = 64 << 20;
   std::chrono::milliseconds head_time{10000};   // from its first byte
-  std::chrono::milliseconds body_time{30000};   // and what body_rate allows for the bytes that came
-  size_t body_rate = 4096;                      // least bytes a second
+  std::chrono::milliseconds body_time{30000};  // and what body_rate allows for the bytes that came
+  size_t body_rate = 4096;  // least bytes a second
   std::chrono::milliseconds write_time{30000};  // without progress
-  std::chrono::milliseconds idle_time{60000};   // between requests
+  std::chrono::milliseconds idle_time{60000};  // between requests
   std::chrono::milliseconds linger_time{5000};  // for a refused client to read why
 };
 
@@ -34,7 +34,7 @@ class Connection final : public httplib::Stream {
 
   enum class Arrival {
     request,  // a whole request is ready for the library
-    closed,   // the client is gone, idle for too long, or interrupted
+    closed,  // the client is gone, idle for too long, or interrupted
     refused,  // answered here with an error; close the connection
   };
   // Judges a request by its head, before its body is read: an answer refuses it.
@@ -88,14 +88,14 @@ class Connection final : public httplib::Stream {
   RequestHead head_;
   std::string request_id_;
   int refused_status_ = 0;
-  std::string input_;      // received, not yet taken
+  std::string input_;  // received, not yet taken
   Time body_started_;
   size_t body_received_ = 0;
-  std::string ready_;      // what the library reads: the checked head and the plain body
+  std::string ready_;  // what the library reads: the checked head and the plain body
   size_t position_ = 0;
-  std::string output_;     // written by the library, not yet sent
+  std::string output_;  // written by the library, not yet sent
   bool failed_ = false;
-  bool ended_ = false;     // the client has closed its sending side
+  bool ended_ = false;  // the client has closed its sending side
 };
 
 }  // namespace tristill::http

@@ -186,7 +186,8 @@ class Listener::Server final : public httplib::Server {
       return error_response(403, "", "requests from pages of another site are refused", "", "");
     }
     if (is_authorized(head)) return std::nullopt;
-    return error_response(401, "", "missing or wrong API key; send Authorization: Bearer KEY", "", "");
+    return error_response(401, "", "missing or wrong API key; send Authorization: Bearer KEY", "",
+                          "");
   }
 
   bool is_authorized(const RequestHead& head) const {
@@ -217,11 +218,11 @@ class Listener::Server final : public httplib::Server {
     try {
       return router_.route(request);
     } catch (const std::exception& failure) {
-      log_error("request failed", {{"request", request.request_id},
-                                   {"path", request.path},
-                                   {"reason", failure.what()}});
-      return error_response(500, "",
-                            "internal error; request " + request.request_id + " is in the log", "", "");
+      log_error(
+          "request failed",
+          {{"request", request.request_id}, {"path", request.path}, {"reason", failure.what()}});
+      return error_response(
+          500, "", "internal error; request " + request.request_id + " is in the log", "", "");
     }
   }
 
@@ -256,8 +257,8 @@ class Listener::Server final : public httplib::Server {
       return std::chrono::duration<double>(Clock::now() - started).count();
     };
     const auto finish = [this, request, status = response->status, seconds] {
-      observe_({request->method, request->path, request->route, status, seconds(),
-                request->request_id});
+      observe_(
+          {request->method, request->path, request->route, status, seconds(), request->request_id});
     };
     if (request->method == "HEAD") response->stream = nullptr;
     if (response->stream && from.version == "HTTP/1.0") {

@@ -59,7 +59,8 @@ std::optional<Refusal> read_request_line(std::string_view line, RequestHead& hea
     if (target.empty()) target = "/";
   }
   if (!target.starts_with('/')) return Refusal{400, "the path must start with /"};
-  constexpr std::string_view kMethods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+  constexpr std::string_view kMethods[] = {"GET",   "HEAD",   "POST",   "PUT",
+                                           "PATCH", "DELETE", "OPTIONS"};
   if (std::find(std::begin(kMethods), std::end(kMethods), head.method) == std::end(kMethods)) {
     return Refusal{501, "method " + head.method + " is not implemented"};
   }

@@ -58,7 +58,8 @@ std::optional<Parameters> match(const std::vector<std::string>& pattern,
 void Router::add(std::string_view method, std::string_view pattern, Handler handler) {
   auto segments = split(pattern);
   for (const Route& route : routes_) CHECK(route.method != method || route.segments != segments);
-  routes_.push_back({std::string(method), std::string(pattern), std::move(segments), std::move(handler)});
+  routes_.push_back(
+      {std::string(method), std::string(pattern), std::move(segments), std::move(handler)});
 }
 
 Response Router::route(Request& request) const {

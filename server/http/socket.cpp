@@ -24,7 +24,8 @@ int open_on(const addrinfo& address) {
   const int yes = 1;
   // Not SO_REUSEPORT: two daemons must not share a port unnoticed.
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  if (::bind(fd, address.ai_addr, address.ai_addrlen) == 0 && ::listen(fd, kBacklog) == 0) return fd;
+  if (::bind(fd, address.ai_addr, address.ai_addrlen) == 0 && ::listen(fd, kBacklog) == 0)
+    return fd;
   const int reason = errno;
   ::close(fd);
   errno = reason;

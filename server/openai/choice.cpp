@@ -59,12 +59,8 @@ void Choice::cut() {
 
 void Choice::take(const engine::TokenEvent& event) {
   switch (event.kind) {
-    case engine::TokenEvent::Kind::prompt_token:
-      tokens_.push_back(describe(event));
-      return;
-    case engine::TokenEvent::Kind::finish:
-      error_ = event.error;
-      return end(event.finish);
+    case engine::TokenEvent::Kind::prompt_token: tokens_.push_back(describe(event)); return;
+    case engine::TokenEvent::Kind::finish: error_ = event.error; return end(event.finish);
     case engine::TokenEvent::Kind::token: break;
   }
   ++generated_;
@@ -78,7 +74,7 @@ void Choice::take(const engine::TokenEvent& event) {
 
 ShownToken Choice::describe(const engine::TokenEvent& event) {
   const std::string_view bytes = tokenizer_.bytes_of(event.token);
-  ShownToken shown{event.token,          shown_bytes(bytes), event.has_logprobs,
+  ShownToken shown{event.token,           shown_bytes(bytes), event.has_logprobs,
                    finite(event.logprob), event.top_logprobs, offset_};
   // A token that starts inside a character has that character's offset.
   partial_ += bytes;

@@ -39,7 +39,8 @@ http::Response refusal_of_body(const Error& error) {
 // What fits no model was refused before: this is what does not fit this one.
 http::Response refusal_by_model(const Error& error) {
   if (error.param == "suffix") return refusal(error, "unsupported_parameter");
-  return refusal(error, error.message.starts_with("context_length") ? "context_length_exceeded" : "");
+  return refusal(error,
+                 error.message.starts_with("context_length") ? "context_length_exceeded" : "");
 }
 
 uint64_t random_seed() {

@@ -6,7 +6,8 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 
 data=${1:-build/starter}
 bin=build/release/bin
-packages=(django sqlalchemy twisted networkx flask werkzeug jinja2 click requests tornado aiohttp mypy)
+packages=(django sqlalchemy twisted networkx flask werkzeug jinja2 click requests tornado aiohttp
+          mypy)
 
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
@@ -30,14 +31,16 @@ done
 # run_job FILE [BASE]: BASE is the job that gives the first weights; prints the job's id.
 run_job() {
   local id
-  id=$(sed "s/ftjob-ID-OF-STARTER-BASE/${2:-none}/" "$1" | $bin/tristill --json jobs create - | jq -r .id)
+  id=$(sed "s/ftjob-ID-OF-STARTER-BASE/${2:-none}/" "$1" |
+    $bin/tristill --json jobs create - | jq -r .id)
   $bin/tristill jobs watch "$id" >&2
   echo "$id"
 }
 
 run_job configs/jobs/starter-teacher.json
 base=$(run_job configs/jobs/starter-base.json)
-tools/starter/collect_traces.py /usr/lib/python3.11 "$data"/corpora/{django,sqlalchemy,networkx,click,tornado,requests} \
+tools/starter/collect_traces.py /usr/lib/python3.11 \
+  "$data"/corpora/{django,sqlalchemy,networkx,click,tornado,requests} \
   --teacher-server "$TRISTILL_SERVER" --model starter-teacher --name starter --tokens 1000000
 run_job configs/jobs/starter.json "$base"
 echo "The model is $data/models/starter.gguf"

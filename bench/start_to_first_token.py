@@ -23,11 +23,13 @@ def free_port():
 
 def first_token(port):
     """Connects as soon as the port answers, and returns at the first event with text."""
-    body = json.dumps({"prompt": "def main():\n", "max_tokens": 4, "temperature": 0, "stream": True})
+    body = json.dumps({"prompt": "def main():\n", "max_tokens": 4, "temperature": 0,
+                       "stream": True})
     while True:
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-            connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+            connection.request("POST", "/v1/completions", body,
+                               {"Content-Type": "application/json"})
             break
         except ConnectionRefusedError:
             time.sleep(0.001)

@@ -90,7 +90,7 @@ const std::vector<Setting>& table() {
            for (const std::string& one : s.models) names += (names.empty() ? "" : ", ") + one;
            return names;
          },
-         false, true},
+         /*repeats=*/true},
         word("api_key", "KEY",
              "key that clients must send; others see flags, so better by environment",
              &Settings::api_key),

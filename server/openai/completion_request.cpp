@@ -161,9 +161,10 @@ Result<CompletionRequest> check_together(CompletionRequest request) {
     return refusal("best_of", "best_of is " + std::to_string(request.best_of) +
                                   "; accepted is 0, 1 or the value of n");
   }
-  if (static_cast<uint64_t>(request.n) * request.prompts.size() > kMaxChoices) {
-    return refusal("n",
-                   "n times the number of prompts is more than " + std::to_string(kMaxChoices));
+  const uint64_t choices = uint64_t{request.n} * request.prompts.size();
+  if (choices > kMaxChoices) {
+    return refusal("n", "n times the number of prompts is " + std::to_string(choices) +
+                            "; accepted is at most " + std::to_string(kMaxChoices));
   }
   if (request.suffix && (request.prompts.size() != 1 || request.prompts[0].size() != 1 ||
                          !request.prompts[0][0].is_text)) {

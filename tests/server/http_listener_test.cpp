@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <mutex>
 #include <thread>
 
@@ -77,8 +78,9 @@ class HttpListener : public ::testing::Test {
 
   Response wait_for_leaving(const Request& request) {
     ++waiting_;
+    std::unique_lock lock(mutex_);
     while (!released_ && !request.client_gone()) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      changed_.wait_for(lock, std::chrono::milliseconds(1));
     }
     if (!released_) ++left_;
     return text("waited");
@@ -135,6 +137,7 @@ class HttpListener : public ::testing::Test {
   int port_ = 0;
   std::atomic<int> waiting_{0}, left_{0};
   std::atomic<bool> released_{false};
+  std::condition_variable changed_;
   std::mutex mutex_;  // guards seen_
   std::vector<Exchange> seen_;
 };

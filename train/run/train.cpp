@@ -340,6 +340,12 @@ Result<Outcome> TrainRun::run() {
 }
 
 Result<void> check_fit(const job::TrainSpec& spec, const Tokenizer& tokenizer) {
+  if (tokenizer.special().eos == kNoToken) {
+    return Error{
+        ErrorCode::invalid_argument,
+        "the tokenizer has no end-of-document piece </s>; name another model, or train one",
+        "tokenizer.from_model"};
+  }
   const size_t padded = (tokenizer.vocab_size() + 63) / 64 * 64;
   if (spec.model.vocab_size < tokenizer.vocab_size() || spec.model.vocab_size > padded) {
     return Error{ErrorCode::invalid_argument,

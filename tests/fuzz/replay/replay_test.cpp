@@ -17,8 +17,10 @@
 #include "train/trace/shard.h"
 
 extern "C" {
+int completion_request_fuzz(const uint8_t* data, size_t size);
 int event_fuzz(const uint8_t* data, size_t size);
 int gguf_fuzz(const uint8_t* data, size_t size);
+int http_fuzz(const uint8_t* data, size_t size);
 int model_file_fuzz(const uint8_t* data, size_t size);
 int tokenizer_fuzz(const uint8_t* data, size_t size);
 int trace_record_fuzz(const uint8_t* data, size_t size);
@@ -144,6 +146,22 @@ TEST_F(Replay, TraceShard) {
   const fs::path path = folder_ / "s";
   ASSERT_TRUE(trace::append_records(path, std::vector{record(), record()}));
   replay(trace_shard_fuzz, *read_file(path), 10000);
+}
+
+TEST_F(Replay, CompletionRequest) {
+  replay(completion_request_fuzz,
+         R"({"prompt":["a",[1,2],7],"n":2,"max_tokens":5,"stop":["\n","x"],"logit_bias":{"5":-1.5},)"
+         R"("seed":-1,"stream_options":{"include_usage":true},"logprobs":3,"temperature":0.5})",
+         20000);
+  replay(completion_request_fuzz, R"({"prompt":"a","suffix":"b","echo":true,"user":"u"})", 10000);
+}
+
+TEST_F(Replay, Http) {
+  replay(http_fuzz,
+         "POST /a?b=c HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nX-Request-Id: i\r\n\r\nabc"
+         "POST /d HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "3\r\nabc\r\n10;e=f\r\n0123456789abcdef\r\n0\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+         20000);
 }
 
 }  // namespace

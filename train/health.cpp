@@ -34,20 +34,21 @@ void judge_gains(const Student& student, HealthReport& report) {
   report.numbers["branch_gain"] = *smallest;
   if (*smallest >= kMinBranchGain) return;
   const auto index = smallest - gains.begin();
-  report.alarms.push_back("block " + std::to_string(index / 2) +
-                          (index % 2 == 0 ? " attention" : " mlp") +
-                          " adds almost nothing to the residual; turn sub_norm on or lower lr");
+  report.alarms.emplace_back("block " + std::to_string(index / 2) +
+                             (index % 2 == 0 ? " attention" : " mlp") +
+                             " adds almost nothing to the residual; turn sub_norm on or lower lr");
 }
 
 }  // namespace
 
 HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inputs) {
   HealthReport report;
-  if (!std::isfinite(inputs.loss)) report.alarms.push_back("loss is not finite; lower lr");
+  if (!std::isfinite(inputs.loss)) report.alarms.emplace_back("loss is not finite; lower lr");
   judge_gains(student, report);
   report.numbers["zero_gradients"] = inputs.zero_gradients;
   if (inputs.zero_gradients > kMaxZeroGradients) {
-    report.alarms.push_back("more than half of the gradients are exactly zero: outputs underflow");
+    report.alarms.emplace_back(
+        "more than half of the gradients are exactly zero: outputs underflow");
   }
   const auto matrices = ternary_matrices(student);
   if (matrices.empty()) return report;
@@ -79,13 +80,13 @@ HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inp
   if (again) report.numbers["flip_rate"] = totals.flips / totals.elements / steps;
   if (again && inputs.decay_per_step > 0) report.numbers["decay_slope"] = worst_slope;
   if (totals.zeros > kMaxZeroFraction * totals.elements) {
-    report.alarms.push_back("most ternary weights are zero; lower lr or weight_decay");
+    report.alarms.emplace_back("most ternary weights are zero; lower lr or weight_decay");
   }
   const bool decays = again && inputs.decay_per_step > 0 && std::abs(worst_slope - 1.0) < 0.1;
   if (!decays) decaying_since_ = -1;
   else if (decaying_since_ < 0) decaying_since_ = previous_step_;
   if (decays && inputs.step - decaying_since_ >= kDecaySteps) {
-    report.alarms.push_back(
+    report.alarms.emplace_back(
         "a matrix shrinks by weight decay alone: it gets no gradient; "
         "set weight_decay to 0 and check precision");
   }

@@ -149,10 +149,11 @@ TEST_F(Replay, TraceShard) {
 }
 
 TEST_F(Replay, CompletionRequest) {
-  replay(completion_request_fuzz,
-         R"({"prompt":["a",[1,2],7],"n":2,"max_tokens":5,"stop":["\n","x"],"logit_bias":{"5":-1.5},)"
-         R"("seed":-1,"stream_options":{"include_usage":true},"logprobs":3,"temperature":0.5})",
-         20000);
+  replay(
+      completion_request_fuzz,
+      R"({"prompt":["a",[1,2],7],"n":2,"max_tokens":5,"stop":["\n","x"],"logit_bias":{"5":-1.5},)"
+      R"("seed":-1,"stream_options":{"include_usage":true},"logprobs":3,"temperature":0.5})",
+      20000);
   replay(completion_request_fuzz, R"({"prompt":"a","suffix":"b","echo":true,"user":"u"})", 10000);
 }
 

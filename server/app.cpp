@@ -67,6 +67,7 @@ struct App::Parts {
   std::unique_ptr<traces::TraceService> traces;
   std::unique_ptr<jobs::JobService> jobs;
   std::unique_ptr<http::Listener> listener;
+  int port = 0;
   std::atomic<bool> draining{false};
 };
 
@@ -206,13 +207,14 @@ Result<void> App::Parts::listen() {
     metrics.request(e.method, e.route, e.status, e.seconds);
     log_exchange(e);
   });
-  const auto port = listener->bind();
-  if (!port) return port.error();
+  const auto bound = listener->bind();
+  if (!bound) return bound.error();
+  port = *bound;
   if (settings.api_key.empty() && !is_loopback(settings.host)) {
     log_warn("anyone who reaches this address may use it; set an API key",
              {{"host", settings.host}});
   }
-  log_info("listening", {{"url", url_of(settings.host, *port)}});
+  log_info("listening", {{"url", url_of(settings.host, port)}});
   return {};
 }
 
@@ -231,6 +233,8 @@ Result<std::unique_ptr<App>> App::start(const Settings& settings) {
 
 App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 App::~App() = default;
+
+int App::port() const { return parts_->port; }
 
 void App::run() {
   parts_->jobs->start();

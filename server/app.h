@@ -17,6 +17,8 @@ class App {
   App(const App&) = delete;
   App& operator=(const App&) = delete;
 
+  // The port that is listened on, also when settings asked for any.
+  int port() const;
   // Serves until stop() was called and everything has ended.
   void run();
   // Refuses new completions, waits drain_seconds for those that run, cuts the rest short, asks the

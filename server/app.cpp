@@ -228,6 +228,7 @@ Result<std::unique_ptr<App>> App::start(const Settings& settings) {
   if (auto done = parts->load_models(); !done) return done.error();
   if (auto done = parts->open_services(); !done) return done.error();
   if (auto done = parts->listen(); !done) return done.error();
+  parts->jobs->start();  // here and not in run(): stop() may come first
   return std::unique_ptr<App>(new App(std::move(parts)));
 }
 
@@ -236,10 +237,7 @@ App::~App() = default;
 
 int App::port() const { return parts_->port; }
 
-void App::run() {
-  parts_->jobs->start();
-  parts_->listener->serve();
-}
+void App::run() { parts_->listener->serve(); }
 
 void App::stop() {
   Parts& parts = *parts_;

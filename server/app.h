@@ -10,8 +10,8 @@ namespace tristill::server {
 
 class App {
  public:
-  // Locks the data folder, opens stores, loads models, binds the port. Errors end the program:
-  // corrupt or not_found for a --model, unavailable for a busy port or a folder in use.
+  // Locks the data folder, opens stores, loads models, binds the port, starts jobs. Errors end the
+  // program: corrupt or not_found for a --model, unavailable for a busy port or a folder in use.
   static Result<std::unique_ptr<App>> start(const Settings& settings);
   ~App();
   App(const App&) = delete;

@@ -2,9 +2,22 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 
 namespace tristill::models {
+namespace {
+
+size_t longest_token(const Tokenizer& tokenizer) {
+  size_t longest = 1;
+  for (size_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    longest = std::max(longest, tokenizer.bytes_of(static_cast<TokenId>(id)).size());
+  }
+  return longest;
+}
+
+}  // namespace
 
 Result<void> Registry::publish(const std::string& name, const std::filesystem::path& path) {
   auto model = load_model(path);
@@ -16,6 +29,7 @@ Result<void> Registry::publish(const std::string& name, const std::filesystem::p
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0) served->created = info.st_mtime;
   served->model = std::move(*model);
+  served->longest_token = longest_token(*served->model->tokenizer);
   served->engine = std::make_unique<engine::Engine>(served->model, options_);
   log_info("model served", {{"name", name},
                             {"path", path.string()},

@@ -23,6 +23,7 @@ struct ServedModel {
   int64_t created = 0;  // Unix seconds of the file
   engine::EngineOptions options;
   std::shared_ptr<const Model> model;
+  size_t longest_token = 0;  // bytes: a longer text than context times this cannot fit
   std::unique_ptr<engine::Engine> engine;
 };
 

@@ -11,6 +11,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kMaxToken = INT32_MAX;
+constexpr size_t kMaxPromptElements = 1 << 20;
 
 bool is_token(const json& value) {
   return value.is_number_integer() && value.get<int64_t>() >= 0 &&
@@ -67,10 +68,13 @@ void read_prompt(Fields& fields, CompletionRequest& request) {
     request.prompts = {{PromptPart{}}};  // the start of a document
   } else if (prompt->is_string()) {
     request.prompts = {{PromptPart{.text = prompt->get<std::string>()}}};
-  } else if (prompt->is_array() && !prompt->empty() && prompt->size() <= (1U << 20)) {
+  } else if (prompt->is_array() && prompt->size() > kMaxPromptElements) {
+    fields.refuse("prompt", prompt->size(),
+                  "a list of at most " + std::to_string(kMaxPromptElements) + " elements");
+  } else if (prompt->is_array() && !prompt->empty()) {
     read_prompt_list(fields, *prompt, request);
     if (request.prompts.size() > kMaxPrompts) {
-      fields.refuse("prompt", prompt->size(),
+      fields.refuse("prompt", request.prompts.size(),
                     "at most " + std::to_string(kMaxPrompts) + " prompts");
     }
   } else {

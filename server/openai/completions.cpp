@@ -72,6 +72,7 @@ class Completion {
   std::string ignored() const;
 
  private:
+  Result<void> check_size(const Prompt& prompt) const;
   Result<std::vector<TokenId>> tokens_of(const Prompt& prompt) const;
   Result<void> check_bias() const;
   std::string echo_of(const Prompt& prompt, const std::vector<TokenId>& ids) const;
@@ -95,8 +96,22 @@ class Completion {
   uint64_t prompt_tokens_ = 0;
 };
 
+// Told by its bytes: to split megabytes that cannot fit would take seconds and gigabytes.
+Result<void> Completion::check_size(const Prompt& prompt) const {
+  const size_t most = served_->longest_token * served_->engine->max_context();
+  size_t bytes = request_.suffix ? request_.suffix->size() : 0;
+  for (const PromptPart& part : prompt) bytes += part.text.size();
+  if (bytes <= most) return {};
+  return Error{ErrorCode::invalid_argument,
+               "context_length: the prompt has " + std::to_string(bytes) +
+                   " bytes; the context of " + std::to_string(served_->engine->max_context()) +
+                   " tokens has room for at most " + std::to_string(most),
+               "prompt"};
+}
+
 Result<std::vector<TokenId>> Completion::tokens_of(const Prompt& prompt) const {
   const Tokenizer& tokenizer = *served_->model->tokenizer;
+  if (auto fits = check_size(prompt); !fits) return fits.error();
   if (request_.suffix) return fim_prompt(tokenizer, prompt[0].text, *request_.suffix);
   const uint32_t vocabulary = served_->model->config.vocab_size;
   std::vector<TokenId> ids;

@@ -65,6 +65,13 @@ class Fields {
 
   void refuse(const std::string& name, const nlohmann::json& value, const std::string& accepted) {
     if (error_) return;
+    if (value.size() > 64) {  // not spelled out: it may be megabytes
+      error_ = Error{
+          ErrorCode::invalid_argument,
+          name + " has " + std::to_string(value.size()) + " elements; accepted is " + accepted,
+          name};
+      return;
+    }
     std::string given = value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     if (given.size() > 40) given = given.substr(0, 37) + "...";
     error_ = Error{ErrorCode::invalid_argument, name + " is " + given + "; accepted is " + accepted,

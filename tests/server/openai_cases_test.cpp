@@ -73,6 +73,25 @@ TEST_F(CompletionCases, DeepNestingIsRefusedWithoutParsing) {
   }
 }
 
+TEST_F(CompletionCases, TextThatCannotFitIsRefusedBeforeItIsSplit) {
+  const std::string text(7000000, 'a');
+  for (const json& body : {json{{"prompt", text}}, json{{"prompt", "a"}, {"suffix", text}},
+                           json{{"prompt", {5, text}}}}) {
+    const auto answer = ask("POST", "/v1/completions", body.dump());
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_EQ(answer.body["error"]["code"], "context_length_exceeded");
+    EXPECT_NE(answer.body["error"]["message"].get<std::string>().find("bytes"), std::string::npos);
+  }
+}
+
+TEST_F(CompletionCases, TooManyElementsAreCountedNotSpelledOut) {
+  const auto answer =
+      ask("POST", "/v1/completions", json{{"prompt", std::vector<int>(1100000, 5)}}.dump());
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_EQ(answer.body["error"]["message"],
+            "prompt is 1100000; accepted is a list of at most 1048576 elements");
+}
+
 TEST_F(CompletionCases, ABodyOverTheLimitIs413) {
   EXPECT_EQ(ask("POST", "/v1/completions", std::string((8 << 20) + 1, ' ')).status, 413);
 }

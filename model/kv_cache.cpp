@@ -1,5 +1,6 @@
 #include "model/kv_cache.h"
 
+#include <algorithm>
 #include <new>
 
 #include "base/check.h"
@@ -7,24 +8,26 @@
 namespace tristill {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+size_t reserved_bytes(uint64_t block_bytes, uint32_t n_blocks) {
+  if (block_bytes == 0 || n_blocks > SIZE_MAX / 2 / block_bytes) throw std::bad_alloc();
+  return block_bytes * n_blocks;
+}
 
 }  // namespace
 
-void KvCache::Free::operator()(float* data) const { ::operator delete(data, kAlignment); }
-
-uint64_t kv_block_bytes(const ModelConfig& config) {
-  return uint64_t{2} * config.n_layers * config.kv_dim() * kKvBlockTokens * sizeof(float);
+uint64_t kv_block_bytes(const ModelConfig& config, KvFormat format) {
+  return uint64_t{config.n_layers} * config.n_kv_heads *
+         kernels::kv_head_bytes(format, config.head_dim);
 }
 
-KvCache::KvCache(const ModelConfig& config, uint32_t n_blocks)
-    : n_kv_heads_(config.n_kv_heads),
-      head_floats_(size_t{2} * kKvBlockTokens * config.head_dim),
-      block_floats_(config.n_layers * n_kv_heads_ * head_floats_),
+KvCache::KvCache(const ModelConfig& config, uint32_t n_blocks, KvFormat format)
+    : format_(format),
+      n_kv_heads_(config.n_kv_heads),
+      head_dim_(config.head_dim),
+      head_bytes_(kernels::kv_head_bytes(format, config.head_dim)),
+      block_bytes_(kv_block_bytes(config, format)),
+      memory_(reserved_bytes(block_bytes_, n_blocks)),
       references_(n_blocks, 0) {
-  const uint64_t block_bytes = kv_block_bytes(config);
-  if (block_bytes == 0 || n_blocks > SIZE_MAX / 2 / block_bytes) throw std::bad_alloc();
-  data_.reset(static_cast<float*>(::operator new(block_bytes * n_blocks, kAlignment)));
   free_.reserve(n_blocks);
   for (uint32_t b = n_blocks; b > 0; --b) free_.push_back(b - 1);
 }
@@ -45,6 +48,16 @@ void KvCache::share(KvBlockId block) {
 void KvCache::release(KvBlockId block) {
   CHECK(block < references_.size() && references_[block] > 0);
   if (--references_[block] == 0) free_.push_back(block);
+}
+
+void KvCache::copy(KvBlockId from, KvBlockId to) {
+  const auto source = contents(from);
+  std::copy(source.begin(), source.end(), contents(to).begin());
+}
+
+std::span<uint8_t> KvCache::contents(KvBlockId block) {
+  CHECK(block < references_.size());
+  return {memory_.data() + block * block_bytes_, block_bytes_};
 }
 
 }  // namespace tristill

@@ -1,9 +1,10 @@
 // The one order of every floating-point sum in the engine: 16 lanes, element i goes to lane
-// i % 16, in index order; then lanes are added as a tree (l and l+8, l+4, l+2, l+1). Products and
-// sums are rounded separately. Pure functions, any thread. Not for the kernels' ISA files, which
-// include no header with templates and repeat this order.
+// i % 16, in index order; then lanes are added as a tree (l and l+8, l+4, l+2, l+1). Pure
+// functions, any thread. Not for the kernels' ISA files, which include no header with templates and
+// repeat this order.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <limits>
 
@@ -25,6 +26,15 @@ template <class Term>
 float sum_in_order(size_t n, Term term) {
   float lanes[kSumLanes] = {};
   for (size_t i = 0; i < n; ++i) lanes[i % kSumLanes] += term(i);
+  return sum_lanes(lanes);
+}
+
+// sum of a[i] * b[i] in the one order, each product fused with its addition.
+inline float fma_in_order(const float* a, const float* b, size_t n) {
+  float lanes[kSumLanes] = {};
+  for (size_t i = 0; i < n; ++i) {
+    lanes[i % kSumLanes] = std::fma(a[i], b[i], lanes[i % kSumLanes]);
+  }
   return sum_lanes(lanes);
 }
 

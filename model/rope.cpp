@@ -5,18 +5,27 @@
 
 namespace tristill {
 
-RopeTable::RopeTable(float theta, uint32_t head_dim, uint32_t n_positions)
-    : half_(head_dim / 2), cosine_(half_ * n_positions), sine_(half_ * n_positions) {
+RopeTable::RopeTable(float theta, uint32_t head_dim) : half_(head_dim / 2), frequency_(half_) {
   const double log_theta = portable_log(static_cast<double>(theta));
   for (size_t i = 0; i < half_; ++i) {
     const double exponent = static_cast<double>(2 * i) / static_cast<double>(head_dim);
-    const double frequency = portable_exp(-exponent * log_theta);
-    for (size_t p = 0; p < n_positions; ++p) {
-      const auto angle = portable_sin_cos(static_cast<double>(p) * frequency);
+    frequency_[i] = portable_exp(-exponent * log_theta);
+  }
+}
+
+void RopeTable::extend(uint32_t n_positions) {
+  if (n_positions <= n_positions_) return;
+  n_positions = (n_positions + 63) / 64 * 64;  // not for every token anew
+  cosine_.resize(half_ * n_positions);
+  sine_.resize(half_ * n_positions);
+  for (size_t p = n_positions_; p < n_positions; ++p) {
+    for (size_t i = 0; i < half_; ++i) {
+      const auto angle = portable_sin_cos(static_cast<double>(p) * frequency_[i]);
       cosine_[p * half_ + i] = static_cast<float>(angle.cosine);
       sine_[p * half_ + i] = static_cast<float>(angle.sine);
     }
   }
+  n_positions_ = n_positions;
 }
 
 void RopeTable::rotate(float* x, uint32_t position) const {

@@ -26,6 +26,7 @@ void quantize_rows_int8(const float* w, size_t rows, size_t cols, int8_t* q, flo
 // byte j (0..31) of half h (0..1) holds weights h*128 + j, +32, +64, +96 of the block in bits
 // 0-1, 2-3, 4-5, 6-7, each as T + 1. cols must be a multiple of 256.
 constexpr size_t kTernaryBlock = 256;
+constexpr size_t kTernaryBlockBytes = 66;  // of a TQ2_0 block with its fp16 scale
 constexpr size_t packed_ternary_bytes(size_t cols) { return cols / 4; }
 void pack_ternary(const int8_t* ternary, size_t rows, size_t cols, uint8_t* packed);
 // Code 3 is no weight: false when one occurs.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 #include <string>
 
 #include "base/check.h"
@@ -11,7 +12,8 @@
 namespace tristill {
 namespace {
 
-constexpr int kSpins = 4000;  // about 40 us
+constexpr int kMemberSpins = 6000;  // about 150 us: longer than what lies between two steps
+constexpr int kCallerSpins = 2000;  // then the core is offered to whoever holds the last part
 
 inline void pause_briefly() {
 #if defined(__x86_64__)
@@ -21,27 +23,57 @@ inline void pause_briefly() {
 #endif
 }
 
-// Returns once value differs from old: spins, then sleeps.
-void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    pause_briefly();
-  }
-  value.wait(old, std::memory_order_acquire);
+constexpr uint64_t kPartMask = 0xFFFF;
+constexpr uint64_t hand_of(uint32_t round, uint64_t begin, uint64_t end) {
+  return uint64_t{round} << 32 | end << 16 | begin;
+}
+constexpr uint32_t round_of(uint64_t hand) { return static_cast<uint32_t>(hand >> 32); }
+constexpr uint64_t begin_of(uint64_t hand) { return hand & kPartMask; }
+constexpr uint64_t end_of(uint64_t hand) { return hand >> 16 & kPartMask; }
+
+std::string first_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
 }
 
-// Cores by cpu.max ("max 100000" or "150000 100000"); 0 when there is no limit.
-uint32_t cgroup_cores() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  uint64_t period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period == 0) return 0;
-  uint64_t micros = 0;
-  for (const char c : quota) {
-    if (c < '0' || c > '9' || micros > (uint64_t{1} << 50)) return 0;
-    micros = micros * 10 + static_cast<uint64_t>(c - '0');
+// One for every physical core of the set: threads that share a core share its arithmetic.
+uint32_t count_physical(const cpu_set_t& set) {
+  std::set<std::string> cores;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(static_cast<size_t>(cpu), &set)) continue;
+    const std::string topology = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
+    const std::string siblings = first_line(topology + "thread_siblings_list");
+    cores.insert(siblings.empty() ? std::to_string(cpu) : siblings);
   }
-  return static_cast<uint32_t>(std::max<uint64_t>(1, micros / period));
+  return static_cast<uint32_t>(cores.size());
+}
+
+// Whole cores of a quota in microseconds a period; 0 when there is none.
+uint32_t cores_of_quota(const std::string& quota, const std::string& period) {
+  const auto number = [](const std::string& text) -> uint64_t {
+    uint64_t value = 0;
+    for (const char c : text) {
+      if (c < '0' || c > '9' || value > (uint64_t{1} << 50)) return 0;
+      value = value * 10 + static_cast<uint64_t>(c - '0');
+    }
+    return value;
+  };
+  if (number(quota) == 0 || number(period) == 0) return 0;
+  return static_cast<uint32_t>(std::max<uint64_t>(1, number(quota) / number(period)));
+}
+
+// Cores by cgroup: cpu.max of version 2 ("max 100000" or "150000 100000"), cpu.cfs_* of version 1
+// (-1 without a limit).
+uint32_t cgroup_cores() {
+  const std::string line = first_line("/sys/fs/cgroup/cpu.max");
+  const size_t space = line.find(' ');
+  if (space != std::string::npos) {
+    return cores_of_quota(line.substr(0, space), line.substr(space + 1));
+  }
+  return cores_of_quota(first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+                        first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
 }
 
 }  // namespace
@@ -49,9 +81,7 @@ uint32_t cgroup_cores() {
 uint32_t usable_cores() {
   cpu_set_t set;
   uint32_t cores = std::max(1U, std::thread::hardware_concurrency());
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    cores = std::max(1U, static_cast<uint32_t>(CPU_COUNT(&set)));
-  }
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = std::max(1U, count_physical(set));
   const uint32_t limit = cgroup_cores();
   return limit == 0 ? cores : std::min(cores, limit);
 }
@@ -62,71 +92,143 @@ Share share_of(size_t n, size_t grain, uint32_t thread, uint32_t n_threads) {
   return {border(thread), border(thread + size_t{1})};
 }
 
-ThreadTeam::ThreadTeam(uint32_t n_threads) : n_threads_(n_threads), thrown_(n_threads) {
+ThreadTeam::Turn::Turn(ThreadTeam& team) : team_(team) {
+  const uint32_t mine = team_.next_turn_.fetch_add(1, std::memory_order_relaxed);
+  for (uint32_t now = team_.turn_.load(std::memory_order_acquire); now != mine;
+       now = team_.turn_.load(std::memory_order_acquire)) {
+    team_.turn_.wait(now, std::memory_order_acquire);
+  }
+}
+
+ThreadTeam::Turn::~Turn() {
+  team_.turn_.fetch_add(1, std::memory_order_release);
+  team_.turn_.notify_all();
+}
+
+ThreadTeam::ThreadTeam(uint32_t n_threads)
+    : n_threads_(n_threads), hands_(std::make_unique<Hand[]>(n_threads)), thrown_(n_threads) {
   CHECK(n_threads >= 1);
   threads_.reserve(n_threads - 1);
   for (uint32_t t = 1; t < n_threads; ++t) threads_.emplace_back([this, t] { member(t); });
 }
 
 ThreadTeam::~ThreadTeam() {
-  stop_.store(true, std::memory_order_relaxed);
-  round_.fetch_add(1, std::memory_order_release);
-  round_.notify_all();
+  stop_.store(true, std::memory_order_seq_cst);
+  bell_.fetch_add(1, std::memory_order_seq_cst);
+  bell_.notify_all();
   for (auto& thread : threads_) thread.join();
 }
 
 void ThreadTeam::run_call(uint32_t n_parts, Call call, void* context) {
-  if (n_threads_ == 1 || n_parts == 1) {
+  CHECK(n_parts <= kPartMask);
+  if (n_threads_ == 1 || n_parts <= 1) {
     for (uint32_t part = 0; part < n_parts; ++part) call(context, part, 0);
     return;
   }
   call_ = call;
   context_ = context;
-  n_done_.store(0, std::memory_order_relaxed);
-  const uint32_t round = round_.load(std::memory_order_relaxed) + 1;
-  ticket_.store((uint64_t{round} << 32) | n_parts, std::memory_order_release);
-  round_.store(round, std::memory_order_release);
-  round_.notify_all();
-  while (do_one_part(0)) {}
-  for (uint32_t done = n_done_.load(std::memory_order_acquire); done != n_parts;
-       done = n_done_.load(std::memory_order_acquire)) {
-    wait_for_change(n_done_, done);
-  }
-  for (auto& thrown : thrown_) {
-    if (thrown) {
-      const auto first = thrown;
-      std::fill(thrown_.begin(), thrown_.end(), nullptr);
-      std::rethrow_exception(first);
+  n_missing_.store(n_parts, std::memory_order_relaxed);
+  deal(n_parts, ++round_);
+  wake_sleepers();
+  play(0);
+  int spins = 0;
+  while (n_missing_.load(std::memory_order_acquire) != 0) {
+    if (++spins < kCallerSpins) {
+      pause_briefly();
+    } else {
+      std::this_thread::yield();
     }
+  }
+  rethrow_first();
+}
+
+void ThreadTeam::deal(uint32_t n_parts, uint32_t round) {
+  for (uint32_t t = n_threads_; t-- > 0;) {
+    const Share share = share_of(n_parts, 1, t, n_threads_);
+    hands_[t].parts.store(hand_of(round, share.begin, share.end), std::memory_order_release);
   }
 }
 
-// Takes and does a part of the current round; false when none is left.
-bool ThreadTeam::do_one_part(uint32_t thread) {
-  uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  do {
-    if ((ticket & UINT32_MAX) == 0) return false;
-  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
-                                          std::memory_order_acquire));
-  // From here until n_done_ counts this part the round cannot end: call_ and context_ are its own.
-  const auto part = static_cast<uint32_t>(ticket & UINT32_MAX) - 1;
+// A member counts itself asleep before it looks at its hand for the last time, the caller deals
+// before it looks at the count: one of them sees the other.
+void ThreadTeam::wake_sleepers() {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (n_asleep_.load(std::memory_order_relaxed) == 0) return;
+  bell_.fetch_add(1, std::memory_order_release);
+  bell_.notify_all();
+}
+
+void ThreadTeam::play(uint32_t thread) {
+  const uint32_t done = do_parts(thread);
+  if (done > 0) n_missing_.fetch_sub(done, std::memory_order_acq_rel);
+}
+
+// Takes parts from the front of its own hand, then from the end of others'. From a claim until
+// n_missing_ counts it the round cannot end: call_ and context_ are the round's own.
+uint32_t ThreadTeam::do_parts(uint32_t thread) {
+  uint32_t done = 0;
+  for (uint32_t i = 0; i < n_threads_; ++i) {
+    const bool own = i == 0;
+    auto& parts = hands_[(thread + i) % n_threads_].parts;
+    uint64_t hand = parts.load(std::memory_order_acquire);
+    while (begin_of(hand) < end_of(hand)) {
+      const uint64_t begin = begin_of(hand) + (own ? 1 : 0);
+      const uint64_t end = end_of(hand) - (own ? 0 : 1);
+      if (!parts.compare_exchange_weak(hand, hand_of(round_of(hand), begin, end),
+                                       std::memory_order_acq_rel, std::memory_order_acquire)) {
+        continue;
+      }
+      do_part(static_cast<uint32_t>(own ? begin - 1 : end), thread);
+      ++done;
+      hand = parts.load(std::memory_order_acquire);
+    }
+  }
+  return done;
+}
+
+void ThreadTeam::do_part(uint32_t part, uint32_t thread) {
   try {
     call_(context_, part, thread);
   } catch (...) {
     thrown_[thread] = std::current_exception();
   }
-  n_done_.fetch_add(1, std::memory_order_acq_rel);
-  n_done_.notify_one();
-  return true;
+}
+
+void ThreadTeam::rethrow_first() {
+  for (auto& thrown : thrown_) {
+    if (!thrown) continue;
+    const auto first = thrown;
+    std::fill(thrown_.begin(), thrown_.end(), nullptr);
+    std::rethrow_exception(first);
+  }
 }
 
 void ThreadTeam::member(uint32_t thread) {
   uint32_t seen = 0;
-  while (!stop_.load(std::memory_order_relaxed)) {
-    wait_for_change(round_, seen);
-    seen = round_.load(std::memory_order_acquire);
-    while (do_one_part(thread)) {}
+  while (wait_for_round(thread, seen)) {
+    seen = round_of(hands_[thread].parts.load(std::memory_order_acquire));
+    play(thread);
   }
+}
+
+// Returns once the hand is of another round: spins, then sleeps. False when the team ends.
+bool ThreadTeam::wait_for_round(uint32_t thread, uint32_t seen) {
+  const auto dealt = [&] {
+    return round_of(hands_[thread].parts.load(std::memory_order_seq_cst)) != seen;
+  };
+  for (int i = 0; i < kMemberSpins; ++i) {
+    if (dealt()) return true;
+    pause_briefly();
+  }
+  while (!stop_.load(std::memory_order_seq_cst)) {
+    const uint32_t bell = bell_.load(std::memory_order_acquire);
+    n_asleep_.fetch_add(1, std::memory_order_seq_cst);
+    const bool go = dealt() || stop_.load(std::memory_order_seq_cst);
+    if (!go) bell_.wait(bell, std::memory_order_acquire);
+    n_asleep_.fetch_sub(1, std::memory_order_relaxed);
+    if (dealt()) return true;
+  }
+  return false;
 }
 
 }  // namespace tristill

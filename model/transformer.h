@@ -24,13 +24,6 @@ struct Segment {
   std::span<const KvBlockId> blocks;  // hold positions 0 .. position + tokens.size() - 1
 };
 
-// One rows x cols product of a phase: out[t, r] = (or +=, with add) the linear layer's outputs.
-struct LinearOutput {
-  const LinearWeights* weights;
-  float* out;  // [T, weights->rows]
-  bool add = false;
-};
-
 // x[i] = cap * tanh(x[i] / cap), to 1e-7 of cap. Gemma 2, section 2. cap > 0.
 void soft_cap(std::span<float> x, float cap);
 
@@ -51,47 +44,57 @@ class Transformer {
   // Where a batch's token stands.
   struct Place {
     uint32_t position;
-    std::span<const KvBlockId> blocks;
+    const KvBlockId* blocks;
   };
-  // Activations as the linear layers take them.
+  // Consecutive tokens of a sequence that look at the cache together.
+  struct AttentionTile {
+    uint32_t first;  // place
+    uint32_t n_tokens;
+  };
+  // Activations as the linear layers take them: tiles of tokens, one behind the other.
   struct Quantized {
-    std::vector<int8_t> values;
-    std::vector<float> scale;
-    std::vector<int32_t> sum;
+    size_t n_tokens = 0;
+    size_t n_tiles = 0;
+    size_t cols = 0;
+    std::vector<int8_t> values;  // [T, padded columns]
+    std::vector<float> scale;    // [T]
+    std::vector<int32_t> sum;    // [T]
   };
   // A thread's own memory.
   struct Scratch {
-    std::vector<int32_t> sums;
-    std::vector<float> outputs;
     std::vector<float> scores;
     std::vector<float> normed;
   };
 
   void reserve(size_t n_tokens);
+  void place_tokens(std::span<const Segment> batch);
   void embed(std::span<const Segment> batch);
   void attention(const LayerWeights& layer, uint32_t index);
   void feed_forward(const LayerWeights& layer);
-  void store_keys_values(const LayerWeights& layer, uint32_t index);
-  void attend(size_t token, uint32_t head, uint32_t layer, std::vector<float>& scores);
-  void quantize_row(const float* x, size_t row, size_t cols);
-  void quantize_normed(const float* x, const std::vector<float>& gain, size_t rows, size_t cols);
-  void linear(std::span<const LinearOutput> outputs, size_t n_tokens);
-  void linear_rows(const LinearOutput& output, size_t begin, size_t end, size_t n_tokens,
-                   Scratch& scratch) const;
+  void place_head(const LayerWeights& layer, uint32_t index, size_t token, uint32_t kv_head);
+  void attend(const AttentionTile& tile, uint32_t index, uint32_t kv_head, Scratch& scratch);
+  void quantize(const float* x, size_t ld_x, const std::vector<float>& gain, size_t n_tokens,
+                size_t cols);
+  kernels::TokenTile tile_of(size_t tile, size_t& first) const;
+  void linear(const PanelMatrix& weights, kernels::Finish finish, float* out, size_t ld_out);
 
   std::shared_ptr<const Model> model_;
   const ModelConfig& config_;
   KvCache& cache_;
   ThreadTeam& team_;
   RopeTable rope_;
+  // Widths of the rows below: what whole panels write.
+  size_t ld_h_, ld_qkv_, ld_ff_;
+  size_t k_begin_, v_begin_;  // in a row of qkv_
   std::vector<Place> places_;  // [T]
-  std::vector<float> h_;       // [T, D] the residual stream
-  std::vector<float> q_;       // [T, H * head_dim]
-  std::vector<float> k_, v_;   // [T, H_kv * head_dim]
-  std::vector<float> heads_;   // [T, H * head_dim] attention's output
-  std::vector<float> gate_, up_;  // [T, F]
-  std::vector<float> picked_;  // [rows, D]
-  std::vector<float> logits_;  // [rows, V]
+  std::vector<AttentionTile> tiles_;
+  bool one_token_each_ = false;  // no sequence brings more than one token
+  std::vector<float> h_;         // [T, D] the residual stream
+  std::vector<float> qkv_;       // [T, q | k | v]
+  std::vector<float> heads_;     // [T, H * head_dim] attention's output
+  std::vector<float> ff_;        // [T, F]
+  std::vector<float> picked_;    // [rows, D]
+  std::vector<float> logits_;    // [rows, V]
   Quantized x_;
   std::vector<Scratch> scratch_;  // one a thread
 };

@@ -102,7 +102,7 @@ const std::vector<Setting>& table() {
         number<uint32_t>("max_queue", "requests that may wait, a model", &Settings::max_queue, 1,
                          1000000),
         word("isa", "NAME", "kernels to use", &Settings::isa,
-             {"auto", "scalar", "avx2", "avx512vnni"}),
+             {"auto", "scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neoni8mm"}),
         number<double>("drain_seconds", "patience with running requests when stopping",
                        &Settings::drain_seconds, 0, 3600),
         word("log_level", "LEVEL", "least level that is logged", &Settings::log_level,

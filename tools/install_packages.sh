@@ -6,8 +6,8 @@ set -euo pipefail
 
 compile=(build-essential cmake ninja-build ccache pkg-config)
 serve=("${compile[@]}" libsentencepiece-dev libcpp-httplib-dev nlohmann-json3-dev libsqlite3-dev
-       libfmt-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libcurl4-openssl-dev libssl-dev
-       curl ca-certificates)
+       libfmt-dev libspdlog-dev libxxhash-dev libcli11-dev prometheus-cpp-dev
+       libcurl4-openssl-dev libssl-dev curl ca-certificates)
 train=(libtorch-dev libopenblas0-pthread python3)
 test=(libgtest-dev git python3 python3-venv python3-pytest python3-yaml python3-jsonschema
       python3-numpy)

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/atomic_file.h"
-#include "base/mapped_file.h"
+#include "base/check.h"
 #include "base/utf8.h"
 #include "model/format/gguf.h"
 #include "model/format/gguf_writer.h"
@@ -18,7 +18,6 @@ constexpr std::string_view kArchitecture = "tristill";
 constexpr std::string_view kProvenance = "tristill.provenance.";
 constexpr std::string_view kSentencePiece = "tristill.tokenizer.sentencepiece";
 constexpr uint16_t kHalfOne = 0x3C00;  // 1.0 in fp16: gamma stands apart, in fp32
-constexpr size_t kBlockBytes = 66;
 
 Error corrupt(std::string message) {
   return {ErrorCode::corrupt, "model file: " + std::move(message), "model"};
@@ -233,20 +232,23 @@ Result<std::vector<float>> read_vector(const GgufFile& file, const std::string& 
   return values;
 }
 
-Result<void> read_ternary(const GgufTensor& tensor, IntegerMatrix& matrix) {
-  const size_t blocks = tensor.bytes.size() / kBlockBytes;
-  std::vector<uint8_t> packed(blocks * (kTernaryBlock / 4));
-  for (size_t b = 0; b < blocks; ++b) {
-    const std::byte* from = tensor.bytes.data() + b * kBlockBytes;
-    std::memcpy(packed.data() + b * (kTernaryBlock / 4), from, kTernaryBlock / 4);
+Result<void> check_ternary(const GgufTensor& tensor) {
+  constexpr size_t kWords = kTernaryBlock / 4 / sizeof(uint64_t);
+  uint64_t bad_codes = 0;
+  bool scaled = false;
+  for (size_t at = 0; at < tensor.bytes.size(); at += kTernaryBlockBytes) {
+    uint64_t words[kWords];
     uint16_t scale = 0;
-    std::memcpy(&scale, from + kTernaryBlock / 4, sizeof scale);
-    if (scale != kHalfOne) {
-      return corrupt("tensor " + tensor.name +
-                     " has block scales; accepted is 1.0 with a .scale tensor");
-    }
+    std::memcpy(words, tensor.bytes.data() + at, sizeof words);
+    std::memcpy(&scale, tensor.bytes.data() + at + sizeof words, sizeof scale);
+    for (const uint64_t word : words) bad_codes |= word & word >> 1 & 0x5555555555555555U;
+    scaled |= scale != kHalfOne;
   }
-  if (!unpack_ternary(packed.data(), matrix.rows, matrix.cols, matrix.values.data())) {
+  if (scaled) {
+    return corrupt("tensor " + tensor.name +
+                   " has block scales; accepted is 1.0 with a .scale tensor");
+  }
+  if (bad_codes != 0) {
     return corrupt("tensor " + tensor.name + " holds codes that are no ternary weight");
   }
   return {};
@@ -260,12 +262,14 @@ Result<IntegerMatrix> read_matrix(const GgufFile& file, const std::string& name,
   if (!tensor) return tensor.error();
   auto scale = read_vector(file, name + ".scale", ternary ? 1 : rows);
   if (!scale) return scale.error();
-  IntegerMatrix matrix{rows, cols, std::vector<int8_t>(rows * cols), std::move(*scale)};
+  IntegerMatrix matrix{.rows = rows, .cols = cols, .scale = std::move(*scale)};
+  const auto bytes = (*tensor)->bytes;
   if (!ternary) {
-    std::memcpy(matrix.values.data(), (*tensor)->bytes.data(), matrix.values.size());
+    matrix.stored_rows = {reinterpret_cast<const int8_t*>(bytes.data()), bytes.size()};
     return matrix;
   }
-  if (auto done = read_ternary(**tensor, matrix); !done) return done.error();
+  if (auto valid = check_ternary(**tensor); !valid) return valid.error();
+  matrix.stored_blocks = bytes;
   return matrix;
 }
 
@@ -387,6 +391,20 @@ Provenance read_provenance(const GgufFile& file) {
 
 }  // namespace
 
+std::vector<int8_t> unpacked_values(const IntegerMatrix& matrix) {
+  if (!matrix.values.empty()) return matrix.values;
+  if (matrix.stored_blocks.empty()) return {matrix.stored_rows.begin(), matrix.stored_rows.end()};
+  const size_t blocks = matrix.stored_blocks.size() / kTernaryBlockBytes;
+  std::vector<uint8_t> packed(blocks * (kTernaryBlock / 4));
+  for (size_t b = 0; b < blocks; ++b) {
+    std::memcpy(packed.data() + b * (kTernaryBlock / 4),
+                matrix.stored_blocks.data() + b * kTernaryBlockBytes, kTernaryBlock / 4);
+  }
+  std::vector<int8_t> values(matrix.rows * matrix.cols);
+  CHECK(unpack_ternary(packed.data(), matrix.rows, matrix.cols, values.data()));
+  return values;
+}
+
 Result<void> write_model_file(const std::filesystem::path& path, const ModelTensors& model,
                               const Tokenizer& tokenizer, const Provenance& provenance) {
   const ModelConfig& c = model.config;
@@ -426,9 +444,10 @@ Result<void> write_model_file(const std::filesystem::path& path, const ModelTens
 }
 
 Result<LoadedModelFile> read_model_file(const std::filesystem::path& path) {
-  const auto mapped = MappedFile::open(path);
-  if (!mapped) return mapped.error();
-  const auto file = read_gguf(mapped->bytes());
+  auto opened = MappedFile::open(path);
+  if (!opened) return opened.error();
+  const auto mapping = std::make_shared<const MappedFile>(std::move(*opened));
+  const auto file = read_gguf(mapping->bytes());
   if (!file) return file.error();
   const auto architecture = file->text("general.architecture");
   if (!architecture) return architecture.error();
@@ -443,7 +462,8 @@ Result<LoadedModelFile> read_model_file(const std::filesystem::path& path) {
   if (!tokenizer) return tokenizer.error();
   auto tensors = read_tensors(*file, *config);
   if (!tensors) return tensors.error();
-  return LoadedModelFile{std::move(*tensors), std::move(*tokenizer), read_provenance(*file)};
+  return LoadedModelFile{std::move(*tensors), std::move(*tokenizer), read_provenance(*file),
+                         mapping};
 }
 
 }  // namespace tristill

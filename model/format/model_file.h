@@ -21,19 +21,31 @@
 #include <string>
 #include <vector>
 
+#include "base/mapped_file.h"
 #include "base/result.h"
 #include "model/config.h"
 #include "model/tokenizer/tokenizer.h"
 
 namespace tristill {
 
-// One linear layer in exact integer form, row-major [rows, cols].
+// One linear layer in exact integer form, row-major [rows, cols]: its own values, or a view of a
+// mapped file's.
 struct IntegerMatrix {
   size_t rows = 0;
   size_t cols = 0;
-  std::vector<int8_t> values;  // T in {-1,0,1}, or int8
-  std::vector<float> scale;    // 1 (gamma) when ternary, rows when int8
+  std::vector<int8_t> values = {};  // T in {-1,0,1}, or int8; empty when stored
+  std::vector<float> scale = {};    // 1 (gamma) when ternary, rows when int8
+  std::span<const std::byte> stored_blocks = {};  // TQ2_0, block scales 1, every code a weight
+  std::span<const int8_t> stored_rows = {};       // int8
+
+  // [cols]; not for stored_blocks.
+  const int8_t* row(size_t r) const {
+    return (values.empty() ? stored_rows.data() : values.data()) + r * cols;
+  }
 };
+
+// The matrix's values, wherever they are.
+std::vector<int8_t> unpacked_values(const IntegerMatrix& matrix);
 
 struct LayerTensors {
   std::vector<float> attn_norm, ffn_norm;          // [D]
@@ -60,12 +72,14 @@ using Provenance = std::map<std::string, std::string>;
 Result<void> write_model_file(const std::filesystem::path& path, const ModelTensors& model,
                               const Tokenizer& tokenizer, const Provenance& provenance);
 
-// Reads it back whole, every length checked. Errors: not_found; corrupt naming the tensor or key;
-// invalid_argument for an architecture or type we do not know, naming those we do.
+// Opens it: every length and every code is checked, matrices are views of the mapped file.
+// Errors: not_found; corrupt naming the tensor or key; invalid_argument for an architecture or type
+// we do not know, naming those we do.
 struct LoadedModelFile {
   ModelTensors tensors;
   std::shared_ptr<const Tokenizer> tokenizer;
   Provenance provenance;
+  std::shared_ptr<const MappedFile> mapping = nullptr;  // what stored matrices view
 };
 Result<LoadedModelFile> read_model_file(const std::filesystem::path& path);
 

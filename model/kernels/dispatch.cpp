@@ -1,4 +1,8 @@
 // Which table runs: asked of the CPU once, overridden by TRISTILL_ISA or force_isa.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -10,8 +14,20 @@
 namespace tristill::kernels {
 namespace {
 
-constexpr size_t kMaxTables = 4;
+constexpr size_t kMaxTables = 5;
 using Tables = std::array<const KernelTable*, kMaxTables>;
+
+#if defined(__x86_64__)
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
+         __builtin_cpu_supports("f16c") != 0;
+}
+// GCC 12 knows no name for it: bit 4 of EAX, leaf 7, subleaf 1.
+bool has_avx_vnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1U) != 0;
+}
+#endif
 
 Tables find_runnable() {
   Tables tables{};
@@ -19,7 +35,8 @@ Tables find_runnable() {
   tables[n++] = &kScalar;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") != 0) tables[n++] = &kAvx2;
+  if (has_avx2()) tables[n++] = &kAvx2;
+  if (has_avx2() && has_avx_vnni()) tables[n++] = &kAvxVnni;
   if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
       __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
       __builtin_cpu_supports("avx512vnni") != 0) {

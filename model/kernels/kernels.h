@@ -3,8 +3,9 @@
 // No library header is included by an ISA file: its flags must not leak into shared templates.
 //
 // Floating-point sums: 16 lanes, element i goes to lane i % 16, in index order; lanes are added
-// as a tree: l + (l+8), l + (l+4), l + (l+2), l + (l+1). Products and sums are rounded separately
-// (never fused). This order is model/reduce.h's, written here once more for the ISA files.
+// as a tree: l + (l+8), l + (l+4), l + (l+2), l + (l+1). This order is model/reduce.h's, written
+// here once more for the ISA files. A product that is added to something is fused with the
+// addition (one rounding: FMA) wherever this file writes fma, and nowhere else.
 #pragma once
 
 #include <cstddef>
@@ -12,22 +13,100 @@
 
 namespace tristill::kernels {
 
-// A ternary matrix as the kernels read it: rows of cols/4 bytes in the packing of model/ternary.h.
-struct TernaryView {
-  const uint8_t* packed;  // [rows, cols / 4]
-  size_t rows;
-  size_t cols;  // multiple of 256
+// Weights in panels of 32 rows, the same bytes for every ISA. A panel is a run of steps, a step
+// two halves of 64 bytes: half h holds 4 bytes of each of the rows 16h .. 16h + 15, in this order.
+//   ternary: a step is 16 columns; bits 2k, 2k + 1 of byte j are T + 1 of column 16 step + 4k + j
+//   int8:    a step is 4 columns; byte j is the weight of column 4 step + j
+// Rows and columns beyond the matrix are zero weights.
+enum class PanelKind { ternary, int8 };
+constexpr size_t kPanelRows = 32;
+constexpr size_t kHalfRows = 16;
+constexpr size_t kStepBytes = 128;
+
+constexpr size_t padded_columns(size_t cols) { return (cols + 15) / 16 * 16; }
+constexpr size_t panel_steps(PanelKind kind, size_t cols) {
+  return padded_columns(cols) / (kind == PanelKind::ternary ? 16 : 4);
+}
+constexpr size_t panel_bytes(PanelKind kind, size_t cols) {
+  return panel_steps(kind, cols) * kStepBytes;
+}
+
+// Quantised tokens that meet the weights together: [padded_columns(cols) / 4][n_tokens][4] bytes,
+// zeros beyond cols. Its width is n_tokens: one token alone is a plain row.
+struct TokenTile {
+  const int8_t* q;
+  const float* scale;  // [n_tokens]
+  const int32_t* sum;  // [n_tokens], sum of the token's q
+  size_t n_tokens;     // 1 .. KernelTable::tile_tokens
 };
 
-struct Int8View {
-  const int8_t* weights;   // [rows, cols]
-  const int32_t* row_sum;  // [rows], sum of each row (unsigned x signed dot products need it)
-  size_t rows;
-  size_t cols;  // any
+// What becomes of the exact sums acc[t, r] of a linear layer, y = float(acc) * (scale * s_t):
+enum class Finish {
+  sums,              // int32 out[t, r] = acc
+  store,             // out[t, r] = y
+  add,               // out[t, r] = out[t, r] + y
+  swiglu,            // out[t, i] = silu(g) * u: rows of even halves are gates g, of odd ones ups u
+  squared_relu_glu,  // out[t, i] = relu(g)^2 * u
+};
+
+// Panels panel_begin .. panel_end of a linear layer, times a tile of tokens.
+struct LinearCall {
+  TokenTile x;
+  PanelKind kind;
+  const uint8_t* panels;  // the first panel of the matrix
+  size_t cols;
+  size_t panel_begin, panel_end;
+  // Ternary: one scale a half, [panels * 2]. int8: one a row, [panels * 32].
+  const float* scale;
+  Finish finish;
+  // [n_tokens, ld_out], whole panels: 32 columns each, 16 with the last two finishes. int32 for
+  // sums, fp32 otherwise.
+  void* out;
+  size_t ld_out;
+};
+
+// Keys and values of one head in blocks of 16 positions. IEEE half precision, or int8 with one
+// fp32 scale a position.
+enum class KvFormat { fp16, int8 };
+constexpr size_t kKvPositions = 16;
+
+// fp16: keys [head_dim][16], values [16][padded_columns(head_dim)] halves.
+// int8: keys [ceil(head_dim / 4)][16][4], values [16][padded_columns(head_dim)] bytes, then key
+//       scales [16] and value scales [16] fp32.
+// Every part is a multiple of 32 bytes.
+constexpr size_t kv_keys_bytes(KvFormat format, size_t head_dim) {
+  return format == KvFormat::fp16 ? head_dim * 32 : (head_dim + 3) / 4 * 64;
+}
+constexpr size_t kv_values_bytes(KvFormat format, size_t head_dim) {
+  return 16 * padded_columns(head_dim) * (format == KvFormat::fp16 ? 2 : 1);
+}
+constexpr size_t kv_head_bytes(KvFormat format, size_t head_dim) {
+  return kv_keys_bytes(format, head_dim) + kv_values_bytes(format, head_dim) +
+         (format == KvFormat::fp16 ? 0 : 128);
+}
+
+// One head of a sequence: block b lies at base + blocks[b] * stride.
+struct KvHead {
+  KvFormat format;
+  uint8_t* base;
+  size_t stride;
+  const uint32_t* blocks;
+  size_t head_dim;
+};
+
+// Queries of one sequence that share a head's keys and values.
+struct AttentionCall {
+  KvHead kv;
+  const float* const* q;   // [n_queries] rows of head_dim, scaled by 1 / sqrt(head_dim)
+  float* const* out;       // [n_queries] rows of head_dim
+  const uint32_t* length;  // [n_queries] positions it sees, at least 1; never falling
+  size_t n_queries;
+  float* scores;  // scratch: 8 * (positions + head_dim, each rounded up to 16)
 };
 
 struct KernelTable {
-  const char* isa;  // "scalar", "avx2", "avx512vnni"
+  const char* isa;  // "scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neoni8mm"
+  size_t tile_tokens;
 
   // x [tokens, cols] fp32 -> q [tokens, cols] int8, scale [tokens] = absmax / 127,
   // sum [tokens] = sum of the token's q. q = clip(round_half_even(x / scale), -127, 127), the
@@ -36,36 +115,45 @@ struct KernelTable {
   void (*quantize_tokens)(const float* x, size_t tokens, size_t cols, int8_t* q, float* scale,
                           int32_t* sum);
 
-  // acc[t, r - row_begin] = sum_c q[t, c] * T[r, c] for rows row_begin .. row_end, exact.
-  //   q [tokens, cols] int8, sum [tokens];  acc leading dimension ld_acc.
-  void (*ternary_gemm)(const int8_t* q, const int32_t* sum, size_t tokens, const TernaryView& w,
-                       size_t row_begin, size_t row_end, int32_t* acc, size_t ld_acc);
+  // The same for a tile of tokens, after rms_norm with gain unless that is null; q is a
+  // TokenTile's. x of token t is at x + t * ld_x; scratch holds cols floats.
+  void (*quantize_tile)(const float* x, size_t ld_x, const float* gain, float eps, size_t n_tokens,
+                        size_t cols, int8_t* q, float* scale, int32_t* sum, float* scratch);
 
-  // The same for int8 weights.
+  void (*linear)(const LinearCall& call);
+
+  // acc[t, r - row_begin] = sum_c q[t, c] * w[r, c] for rows row_begin .. row_end, exact; all in
+  // plain rows. The trainer's product.
+  //   q [tokens, cols] int8;  acc leading dimension ld_acc.
+  struct Int8View {
+    const int8_t* weights;   // [rows, cols]
+    const int32_t* row_sum;  // [rows], sum of each row (unsigned x signed dot products need it)
+    size_t rows;
+    size_t cols;  // any
+  };
   void (*int8_gemm)(const int8_t* q, size_t tokens, const Int8View& w, size_t row_begin,
                     size_t row_end, int32_t* acc, size_t ld_acc);
+
+  // Puts one position's key and value [head_dim] into the cache. int8: scale = absmax / 127, as
+  // quantize_tokens.
+  void (*store_kv)(const KvHead& kv, size_t position, const float* key, const float* value);
+
+  // out_i = sum_p w_p v_p / sum_p w_p, p < length[i], with w_p = exp(s_p - max s).
+  //   fp16: s_p = q . k_p, one chain of fma over d from 0 upwards
+  //   int8: s_p = float(exact sum of q8 . k8) * (scale_q * scale_p), q quantised as a token
+  //   sum of w in the one order; out an fma chain over p from 0 upwards of w_p (int8: times
+  //   scale_p, rounded first) and v_p, then times 1 / sum.
+  void (*attend)(const AttentionCall& call);
 
   // y = x * gain / sqrt(mean(x^2) + eps), rows of cols; x and y may be the same memory.
   void (*rms_norm)(const float* x, const float* gain, float eps, float* y, size_t rows,
                    size_t cols);
 
-  // sum_i a[i] * b[i] in the order above.
+  // sum_i a[i] * b[i] in the order above, fma in each lane.
   float (*dot)(const float* a, const float* b, size_t n);
 
-  // out[r] = dot(a, b + r * ld_b) for r < rows.
-  void (*dot_rows)(const float* a, const float* b, size_t ld_b, size_t rows, size_t n, float* out);
-
-  // y[i] = y[i] + a * x[i]
-  void (*axpy)(float a, const float* x, float* y, size_t n);
-
-  // axpy(a[r], x + r * ld_x, y, n) for r = 0 .. rows - 1, in this order.
-  void (*axpy_rows)(const float* a, const float* x, size_t ld_x, size_t rows, float* y, size_t n);
-
-  // y[i] = float(acc[i]) * (scale[i * step] * s); step is 0 (one scale a matrix) or 1 (one a row).
-  void (*scale_sums)(const int32_t* acc, const float* scale, size_t step, float s, float* y,
-                     size_t n);
-
-  // Rotates the pairs (x[i], x[i + half]), i < half, by the angles with these cosines and sines.
+  // Rotates the pairs (x[i], x[i + half]), i < half, by the angles with these cosines and sines:
+  // x[i] = fma(x[i], c, -(x[i + half] * s)), x[i + half] = fma(x[i + half], c, x[i] * s).
   void (*rotate_half)(float* x, const float* cosine, const float* sine, size_t half);
 
   // x[i] = exp(x[i] - max) with the polynomial of scalar.cpp, 0 below e^-87; returns the sum in the
@@ -76,18 +164,23 @@ struct KernelTable {
   void (*swiglu)(const float* gate, const float* up, float* out, size_t n);
   void (*squared_relu_glu)(const float* gate, const float* up, float* out, size_t n);
 };
+using Int8View = KernelTable::Int8View;
 
 extern const KernelTable kScalar;
 #if defined(__x86_64__)
 extern const KernelTable kAvx2;
+extern const KernelTable kAvxVnni;
 extern const KernelTable kAvx512Vnni;
+#elif defined(__aarch64__)
+extern const KernelTable kNeon;
+extern const KernelTable kNeonI8mm;
 #endif
 
 // The best table this CPU runs, or the one named by TRISTILL_ISA / force_isa.
 const KernelTable& best();
 
-// Forces a table by name ("scalar", "avx2", "avx512vnni", "auto"); false when unknown or not
-// runnable here. Call before the first model is loaded.
+// Forces a table by name ("auto" for the best); false when unknown or not runnable here. Call
+// before the first model is loaded.
 bool force_isa(const char* name);
 
 // Every table this CPU can run, scalar first; ends with nullptr.

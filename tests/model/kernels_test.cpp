@@ -7,11 +7,11 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "base/random.h"
-#include "model/ternary.h"
 
 namespace tristill::kernels {
 namespace {
@@ -66,20 +66,61 @@ void expect_int8_equal(const KernelTable& isa, const std::vector<int8_t>& q,
                               << rows << ", " << cols << " columns";
 }
 
-void expect_ternary_equal(const KernelTable& isa, const std::vector<int8_t>& q,
-                          const std::vector<int8_t>& w, size_t tokens, size_t rows, size_t cols,
-                          size_t begin, size_t end) {
-  std::vector<uint8_t> packed(rows * packed_ternary_bytes(cols));
-  pack_ternary(w.data(), rows, cols, packed.data());
-  const auto sums = row_sums(q, tokens, cols);
-  const TernaryView view{packed.data(), rows, cols};
-  const size_t ld = end - begin + 3;
-  std::vector<int32_t> expected(tokens * ld, 7);
-  auto actual = expected;
-  kScalar.ternary_gemm(q.data(), sums.data(), tokens, view, begin, end, expected.data(), ld);
-  isa.ternary_gemm(q.data(), sums.data(), tokens, view, begin, end, actual.data(), ld);
-  ASSERT_EQ(expected, actual) << tokens << " tokens, rows " << begin << ".." << end << " of "
-                              << rows << ", " << cols << " columns";
+// Panels of random weights: codes 0, 1, 2 or any bytes.
+std::vector<uint8_t> random_panels(RandomStream& random, PanelKind kind, size_t cols,
+                                   size_t n_panels) {
+  std::vector<uint8_t> panels(n_panels * panel_bytes(kind, cols));
+  for (auto& byte : panels) {
+    byte = static_cast<uint8_t>(random.below(256));
+    if (kind == PanelKind::int8) continue;
+    byte = 0;
+    for (int k = 0; k < 4; ++k) byte |= static_cast<uint8_t>(random.below(3) << (2 * k));
+  }
+  return panels;
+}
+
+constexpr Finish kFinishes[] = {Finish::sums, Finish::store, Finish::add, Finish::swiglu,
+                                Finish::squared_relu_glu};
+
+// A tile as the table quantises it, and the linear layer as it computes it, against scalar.
+void expect_linear_equal(const KernelTable& isa, PanelKind kind,
+                         const std::vector<uint8_t>& panels, const std::vector<float>& x,
+                         size_t tokens, size_t cols, size_t begin, size_t end) {
+  const size_t n_panels = panels.size() / panel_bytes(kind, cols);
+  std::vector<float> scale(n_panels * kPanelRows);
+  for (size_t i = 0; i < scale.size(); ++i) scale[i] = 0.1F + static_cast<float>(i % 7);
+  const std::vector<float> gain(cols, 1.25F);
+  for (const float* norm : {static_cast<const float*>(nullptr), gain.data()}) {
+    std::vector<int8_t> q(tokens * padded_columns(cols), 99), expected_q = q;
+    std::vector<float> s(tokens), expected_s(tokens), scratch(cols);
+    std::vector<int32_t> sum(tokens), expected_sum(tokens);
+    kScalar.quantize_tile(x.data(), cols, norm, 1e-5F, tokens, cols, expected_q.data(),
+                          expected_s.data(), expected_sum.data(), scratch.data());
+    isa.quantize_tile(x.data(), cols, norm, 1e-5F, tokens, cols, q.data(), s.data(), sum.data(),
+                      scratch.data());
+    ASSERT_EQ(expected_q, q) << tokens << " x " << cols;
+    ASSERT_EQ(expected_sum, sum);
+    ASSERT_TRUE(same_bits(expected_s, s));
+    for (const Finish finish : kFinishes) {
+      const size_t ld = (end - begin) * kPanelRows + 3;
+      std::vector<float> expected(tokens * ld, 7.0F), actual = expected;
+      LinearCall call{.x = {q.data(), s.data(), sum.data(), tokens},
+                      .kind = kind,
+                      .panels = panels.data(),
+                      .cols = cols,
+                      .panel_begin = begin,
+                      .panel_end = end,
+                      .scale = scale.data(),
+                      .finish = finish,
+                      .out = expected.data(),
+                      .ld_out = ld};
+      kScalar.linear(call);
+      call.out = actual.data();
+      isa.linear(call);
+      ASSERT_TRUE(same_bits(expected, actual))
+          << tokens << " tokens, " << cols << " columns, finish " << static_cast<int>(finish);
+    }
+  }
 }
 
 TEST_P(Kernels, Int8ProductsEqualScalarForEveryColumnCount) {
@@ -111,24 +152,104 @@ TEST_P(Kernels, Int8ProductsAreExactAtTheExtremes) {
   }
 }
 
-TEST_P(Kernels, TernaryProductsEqualScalar) {
-  for (size_t tokens = 1; tokens <= 40; ++tokens) {
-    const size_t cols = kTernaryBlock * (1 + random_.below(6));
-    const size_t rows = 1 + random_.below(70);
-    const size_t begin = random_.below(rows);
-    expect_ternary_equal(isa(), bytes(tokens * cols, 127), bytes(rows * cols, 1), tokens, rows,
-                         cols, begin, begin + random_.below(rows - begin + 1));
+TEST_P(Kernels, LinearLayersEqualScalar) {
+  for (const PanelKind kind : {PanelKind::ternary, PanelKind::int8}) {
+    for (size_t tokens = 1; tokens <= isa().tile_tokens; ++tokens) {
+      for (const size_t cols : {size_t{16}, size_t{72}, size_t{100}, size_t{256}, size_t{768}}) {
+        const auto panels = random_panels(random_, kind, cols, 3);
+        expect_linear_equal(isa(), kind, panels, floats(tokens * cols, 9.0F), tokens, cols, 0, 3);
+        expect_linear_equal(isa(), kind, panels, floats(tokens * cols, 9.0F), tokens, cols, 1, 2);
+      }
+    }
   }
 }
 
-TEST_P(Kernels, TernaryProductsAreExactAtTheExtremes) {
-  for (const int x : {-127, 0, 127}) {
-    for (const int w : {-1, 0, 1}) {
-      for (const size_t tokens : {1, 2, 4, 8, 9, 13}) {
-        const size_t cols = 2048;
-        expect_ternary_equal(isa(), std::vector<int8_t>(tokens * cols, static_cast<int8_t>(x)),
-                             std::vector<int8_t>(6 * cols, static_cast<int8_t>(w)), tokens, 6, cols,
-                             0, 6);
+TEST_P(Kernels, LinearLayersAreExactAtTheExtremes) {
+  constexpr size_t kCols = 6912;
+  for (const float x : {-1.0F, 0.0F, 1.0F}) {
+    const std::vector<float> tokens(isa().tile_tokens * kCols, x);
+    for (const uint8_t codes : {0x00, 0x55, 0xAA}) {
+      const std::vector<uint8_t> panels(panel_bytes(PanelKind::ternary, kCols), codes);
+      for (const size_t n : {size_t{1}, isa().tile_tokens}) {
+        expect_linear_equal(isa(), PanelKind::ternary, panels, tokens, n, kCols, 0, 1);
+      }
+    }
+    for (const int w : {-128, -127, 127}) {
+      const std::vector<uint8_t> panels(panel_bytes(PanelKind::int8, kCols),
+                                        static_cast<uint8_t>(w));
+      for (const size_t n : {size_t{1}, isa().tile_tokens}) {
+        expect_linear_equal(isa(), PanelKind::int8, panels, tokens, n, kCols, 0, 1);
+      }
+    }
+  }
+}
+
+// A cache of one head, its blocks out of order.
+struct OneHead {
+  OneHead(KvFormat format, size_t head_dim, size_t positions)
+      : memory(positions / 16 * kv_head_bytes(format, head_dim) + 2 * 4096, 0) {
+    const size_t n = positions / 16 + 1;
+    for (size_t b = 0; b < n; ++b) blocks.push_back(static_cast<uint32_t>(b * 5 % n));
+    if (n % 5 == 0) std::iota(blocks.begin(), blocks.end(), 0U);
+    memory.resize(n * kv_head_bytes(format, head_dim));
+    head = {format, memory.data(), kv_head_bytes(format, head_dim), blocks.data(), head_dim};
+  }
+  std::vector<uint8_t> memory;
+  std::vector<uint32_t> blocks;
+  KvHead head{};
+};
+
+void expect_attention_equal(const KernelTable& isa, KvFormat format, size_t dim, size_t length,
+                            size_t n_queries, RandomStream& random) {
+  const auto random_row = [&](float size) {
+    std::vector<float> row(dim);
+    for (auto& v : row) v = static_cast<float>(random.uniform() * 2.0 - 1.0) * size;
+    return row;
+  };
+  OneHead expected_kv(format, dim, length), actual_kv(format, dim, length);
+  for (size_t p = 0; p < length; ++p) {
+    // Also halves that are subnormal, and values beyond the greatest half.
+    const float size = p % 7 == 3 ? 1e-6F : p % 11 == 5 ? 1e6F : 2.0F;
+    const auto key = random_row(2.0F);
+    const auto value = random_row(size);
+    kScalar.store_kv(expected_kv.head, p, key.data(), value.data());
+    isa.store_kv(actual_kv.head, p, key.data(), value.data());
+  }
+  std::vector<std::vector<float>> q, expected, actual;
+  std::vector<const float*> q_rows;
+  std::vector<float*> expected_rows, actual_rows;
+  std::vector<uint32_t> lengths;
+  for (size_t i = 0; i < n_queries; ++i) {
+    q.push_back(random_row(1.0F));
+    expected.emplace_back(dim, 3.0F);
+    actual.emplace_back(dim, 3.0F);
+    lengths.push_back(static_cast<uint32_t>(length - std::min(length - 1, (n_queries - i) / 2)));
+  }
+  for (size_t i = 0; i < n_queries; ++i) {
+    q_rows.push_back(q[i].data());
+    expected_rows.push_back(expected[i].data());
+    actual_rows.push_back(actual[i].data());
+  }
+  std::vector<float> scores(8 * (length + dim + 32));
+  kScalar.attend({expected_kv.head, q_rows.data(), expected_rows.data(), lengths.data(), n_queries,
+                  scores.data()});
+  isa.attend({actual_kv.head, q_rows.data(), actual_rows.data(), lengths.data(), n_queries,
+              scores.data()});
+  for (size_t i = 0; i < n_queries; ++i) {
+    ASSERT_TRUE(same_bits(expected[i], actual[i]))
+        << "format " << static_cast<int>(format) << ", dim " << dim << ", length " << length
+        << ", query " << i << " of " << n_queries;
+  }
+}
+
+TEST_P(Kernels, AttentionEqualsScalar) {
+  for (const KvFormat format : {KvFormat::fp16, KvFormat::int8}) {
+    for (const size_t dim : {size_t{12}, size_t{16}, size_t{64}, size_t{80}, size_t{128}}) {
+      for (size_t n_queries = 1; n_queries <= 13; ++n_queries) {
+        expect_attention_equal(isa(), format, dim, 1 + random_.below(200), n_queries, random_);
+      }
+      for (const size_t length : {1, 15, 16, 17, 192, 193}) {
+        expect_attention_equal(isa(), format, dim, static_cast<size_t>(length), 3, random_);
       }
     }
   }
@@ -179,26 +300,6 @@ TEST_P(Kernels, SumsFollowTheOneOrder) {
   }
 }
 
-TEST_P(Kernels, RowsOfDotsAndAxpysEqualTheirSingles) {
-  for (const size_t n : {1, 15, 16, 32, 40, 64, 80, 100, 128}) {
-    for (const size_t rows : {0, 1, 15, 16, 17, 33}) {
-      const size_t ld = n + 5;
-      const auto matrix = floats((rows + 1) * ld);
-      const auto a = floats(n);
-      std::vector<float> expected(rows), actual(rows);
-      kScalar.dot_rows(a.data(), matrix.data(), ld, rows, n, expected.data());
-      isa().dot_rows(a.data(), matrix.data(), ld, rows, n, actual.data());
-      ASSERT_TRUE(same_bits(expected, actual)) << n << " x " << rows;
-      const auto weights = floats(rows);
-      auto y = floats(n);
-      auto z = y;
-      kScalar.axpy_rows(weights.data(), matrix.data(), ld, rows, y.data(), n);
-      isa().axpy_rows(weights.data(), matrix.data(), ld, rows, z.data(), n);
-      ASSERT_TRUE(same_bits(y, z)) << n << " x " << rows;
-    }
-  }
-}
-
 TEST_P(Kernels, ElementwiseFunctionsEqualScalar) {
   for (size_t n = 1; n <= kMaxColumns; ++n) {
     const auto gate = floats(n, 100.0F);
@@ -210,21 +311,10 @@ TEST_P(Kernels, ElementwiseFunctionsEqualScalar) {
     kScalar.squared_relu_glu(gate.data(), up.data(), x.data(), n);
     isa().squared_relu_glu(gate.data(), up.data(), y.data(), n);
     ASSERT_TRUE(same_bits(x, y)) << n;
-    x = y = up;
-    kScalar.axpy(0.3F, gate.data(), x.data(), n);
-    isa().axpy(0.3F, gate.data(), y.data(), n);
-    ASSERT_TRUE(same_bits(x, y)) << n;
     kScalar.rms_norm(gate.data(), up.data(), 1e-5F, x.data(), 1, n);
     y = gate;  // in place
     isa().rms_norm(y.data(), up.data(), 1e-5F, y.data(), 1, n);
     ASSERT_TRUE(same_bits(x, y)) << n;
-    std::vector<int32_t> sums(n);
-    for (auto& s : sums) s = static_cast<int32_t>(random_.below(1U << 26)) - (1 << 25);
-    for (const size_t step : {0, 1}) {
-      kScalar.scale_sums(sums.data(), up.data(), step, 0.7F, x.data(), n);
-      isa().scale_sums(sums.data(), up.data(), step, 0.7F, y.data(), n);
-      ASSERT_TRUE(same_bits(x, y)) << n;
-    }
     x = floats(2 * n);
     y = x;
     kScalar.rotate_half(x.data(), gate.data(), up.data(), n);
@@ -267,20 +357,41 @@ INSTANTIATE_TEST_SUITE_P(EveryIsa, Kernels, testing::ValuesIn([] {
                          }()),
                          [](const auto& param) { return std::string(param.param->isa); });
 
-TEST(Scalar, ProductsAreTheSumsOfProducts) {
-  RandomStream random(kSeed, 1);
-  constexpr size_t kRows = 3, kCols = 256;
-  std::vector<int8_t> q(kCols), w(kRows * kCols);
-  for (auto& v : q) v = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
-  for (auto& v : w) v = static_cast<int8_t>(static_cast<int>(random.below(3)) - 1);
-  std::vector<uint8_t> packed(kRows * packed_ternary_bytes(kCols));
-  pack_ternary(w.data(), kRows, kCols, packed.data());
-  int32_t acc[kRows];
-  kScalar.ternary_gemm(q.data(), nullptr, 1, {packed.data(), kRows, kCols}, 0, kRows, acc, kRows);
-  for (size_t r = 0; r < kRows; ++r) {
-    int expected = 0;
-    for (size_t c = 0; c < kCols; ++c) expected += q[c] * w[r * kCols + c];
-    EXPECT_EQ(acc[r], expected);
+// Attention as the formula has it, in double precision.
+TEST(Scalar, AttentionIsTheWeightedMeanOfTheValues) {
+  for (const KvFormat format : {KvFormat::fp16, KvFormat::int8}) {
+    RandomStream random(kSeed, 1);
+    constexpr size_t kDim = 24, kLength = 37;
+    OneHead kv(format, kDim, kLength);
+    std::vector<std::vector<float>> keys, values;
+    for (size_t p = 0; p < kLength; ++p) {
+      keys.emplace_back();
+      values.emplace_back();
+      for (size_t d = 0; d < kDim; ++d) {
+        keys[p].push_back(static_cast<float>(random.uniform() - 0.5));
+        values[p].push_back(static_cast<float>(random.uniform() - 0.5));
+      }
+      kScalar.store_kv(kv.head, p, keys[p].data(), values[p].data());
+    }
+    std::vector<float> q(kDim, 0.3F), out(kDim), scores(8 * (kLength + kDim + 32));
+    const float* q_row = q.data();
+    float* out_row = out.data();
+    const uint32_t length = kLength;
+    kScalar.attend({kv.head, &q_row, &out_row, &length, 1, scores.data()});
+    double total = 0;
+    std::vector<double> expected(kDim);
+    for (size_t p = 0; p < kLength; ++p) {
+      double s = 0;
+      for (size_t d = 0; d < kDim; ++d) s += static_cast<double>(q[d] * keys[p][d]);
+      total += std::exp(s);
+      for (size_t d = 0; d < kDim; ++d) {
+        expected[d] += std::exp(s) * static_cast<double>(values[p][d]);
+      }
+    }
+    const double tolerance = format == KvFormat::fp16 ? 2e-4 : 4e-3;
+    for (size_t d = 0; d < kDim; ++d) {
+      EXPECT_NEAR(static_cast<double>(out[d]), expected[d] / total, tolerance);
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/check.h"
@@ -30,24 +31,37 @@ TEST(KvCache, NoBlockIsHandedOutTwice) {
   EXPECT_THROW(cache.acquire(), Defect);
 }
 
-TEST(KvCache, PartsOfBlocksLieApartAndInside) {
+TEST(KvCache, HeadsOfBlocksLieApartAndInside) {
   const ModelConfig config = tiny_config();
-  KvCache cache(config, 2);
-  const size_t part = size_t{kKvBlockTokens} * config.head_dim;
-  const float* base = cache.keys(0, 0, 0);
-  std::set<size_t> offsets;
-  for (KvBlockId block = 0; block < 2; ++block) {
-    for (uint32_t layer = 0; layer < config.n_layers; ++layer) {
-      for (uint32_t head = 0; head < config.n_kv_heads; ++head) {
-        for (const float* at : {cache.keys(block, layer, head), cache.values(block, layer, head)}) {
-          const auto offset = static_cast<size_t>(at - base);
+  for (const KvFormat format : {KvFormat::fp16, KvFormat::int8}) {
+    KvCache cache(config, 2, format);
+    const size_t part = kernels::kv_head_bytes(format, config.head_dim);
+    std::set<size_t> offsets;
+    for (KvBlockId block = 0; block < 2; ++block) {
+      for (uint32_t layer = 0; layer < config.n_layers; ++layer) {
+        for (uint32_t head = 0; head < config.n_kv_heads; ++head) {
+          const auto at = cache.head(layer, head, &block);
+          const auto offset =
+              static_cast<size_t>(at.base + block * at.stride - cache.contents(0).data());
           EXPECT_EQ(offset % part, 0U);
-          EXPECT_LE((offset + part) * sizeof(float), 2 * kv_block_bytes(config));
+          EXPECT_LE(offset + part, 2 * kv_block_bytes(config, format));
           EXPECT_TRUE(offsets.insert(offset).second);
         }
       }
     }
   }
+}
+
+TEST(KvCache, ACopyHasTheContents) {
+  KvCache cache(tiny_config(), 2);
+  const KvBlockId from = cache.acquire();
+  const KvBlockId to = cache.acquire();
+  for (size_t i = 0; i < cache.contents(from).size(); ++i) {
+    cache.contents(from)[i] = static_cast<uint8_t>(i * 7);
+  }
+  cache.copy(from, to);
+  EXPECT_TRUE(std::equal(cache.contents(from).begin(), cache.contents(from).end(),
+                         cache.contents(to).begin()));
 }
 
 TEST(KvCache, BlocksForTokensRoundUp) {

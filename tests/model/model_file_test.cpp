@@ -40,7 +40,7 @@ class ModelFileTest : public ::testing::Test {
 
 void expect_equal(const IntegerMatrix& a, const IntegerMatrix& b) {
   EXPECT_EQ(a.rows, b.rows);
-  EXPECT_EQ(a.values, b.values);
+  EXPECT_EQ(unpacked_values(a), unpacked_values(b));
   EXPECT_EQ(a.scale, b.scale);
 }
 

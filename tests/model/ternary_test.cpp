@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/kernels/kernels.h"
+#include "model/panels.h"
 
 namespace tristill {
 namespace {
@@ -33,19 +34,32 @@ TEST(Ternary, ActivationsQuantizeToReferenceVectorT2) {
 }
 
 TEST(Ternary, LinearLayerGivesReferenceVectorT3) {
-  std::vector<int8_t> ternary(8);
-  const float gamma = ternarize(kWeights, ternary);
-  int8_t q[4];
+  IntegerMatrix w{.rows = 2, .cols = 4, .values = std::vector<int8_t>(8)};
+  w.scale = {ternarize(kWeights, w.values)};
+  const IntegerMatrix* parts[] = {&w};
+  PanelMatrix panels = panel_shape(WeightKind::ternary, Stacking::sequence, parts);
+  std::vector<uint8_t> memory(panels.bytes());
+  panels.data = memory.data();
+  ThreadTeam team(1);
+  fill_panels(panels, WeightKind::ternary, Stacking::sequence, parts, team);
+  int8_t q[16];
   float scale = 0.0F;
   int32_t sum = 0;
-  kernels::kScalar.quantize_tokens(kInput.data(), 1, 4, q, &scale, &sum);
-  const int32_t row_sum[2] = {0, -1};
-  int32_t acc[2];
-  float y[2];
-  kernels::kScalar.int8_gemm(q, 1, {ternary.data(), row_sum, 2, 4}, 0, 2, acc, 2);
-  kernels::kScalar.scale_sums(acc, &gamma, 0, scale, y, 2);
+  kernels::kScalar.quantize_tile(kInput.data(), 4, nullptr, 0.0F, 1, 4, q, &scale, &sum, nullptr);
+  float y[32];
+  kernels::kScalar.linear({.x = {q, &scale, &sum, 1},
+                           .kind = panels.kind,
+                           .panels = panels.data,
+                           .cols = panels.cols,
+                           .panel_begin = 0,
+                           .panel_end = 1,
+                           .scale = panels.scale.data(),
+                           .finish = kernels::Finish::store,
+                           .out = y,
+                           .ld_out = 32});
   EXPECT_NEAR(y[0], 0.6625000F, 1e-6F);
   EXPECT_NEAR(y[1], -1.1632874F, 1e-6F);
+  EXPECT_EQ(y[2], 0.0F);
 }
 
 TEST(Ternary, HalfGammaRoundsToEvenZero) {

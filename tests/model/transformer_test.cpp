@@ -156,7 +156,8 @@ TEST(Transformer, ManySequencesInOneBatchEqualEachAlone) {
 }
 
 TEST(Rope, RotatesToReferenceVectorT11) {
-  const RopeTable rope(1e6F, 4, 8);
+  RopeTable rope(1e6F, 4);
+  rope.extend(8);
   float x[] = {1, 2, 3, 4};
   rope.rotate(x, 3);
   const float expected[] = {-1.4133525F, 1.9879911F, -2.8288574F, 4.0059819F};

@@ -25,7 +25,10 @@ class Numbers {
 
 IntegerMatrix int8_matrix(size_t rows, size_t cols, uint64_t seed, uint64_t stream, float size) {
   Numbers numbers(seed, stream);
-  IntegerMatrix matrix{rows, cols, std::vector<int8_t>(rows * cols), std::vector<float>(rows)};
+  IntegerMatrix matrix{.rows = rows,
+                       .cols = cols,
+                       .values = std::vector<int8_t>(rows * cols),
+                       .scale = std::vector<float>(rows)};
   for (int8_t& value : matrix.values) {
     value = static_cast<int8_t>(std::fmax(-127.0F, std::fmin(127.0F, numbers.next() * 40.0F)));
   }
@@ -36,7 +39,8 @@ IntegerMatrix int8_matrix(size_t rows, size_t cols, uint64_t seed, uint64_t stre
 
 IntegerMatrix ternary_matrix(size_t rows, size_t cols, uint64_t seed, uint64_t stream) {
   Numbers numbers(seed, stream);
-  IntegerMatrix matrix{rows, cols, std::vector<int8_t>(rows * cols), {}};
+  IntegerMatrix matrix{
+      .rows = rows, .cols = cols, .values = std::vector<int8_t>(rows * cols)};
   for (int8_t& value : matrix.values) {
     const float w = numbers.next();
     value = static_cast<int8_t>(w > 0.4F ? 1 : w < -0.4F ? -1 : 0);

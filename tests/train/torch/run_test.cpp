@@ -6,7 +6,7 @@
 
 #include "base/atomic_file.h"
 #include "model/engine/engine.h"
-#include "model/ternary.h"
+#include "model/panels.h"
 #include "model/weights.h"
 #include "tests/support/test_model.h"
 #include "train/checkpoint.h"
@@ -156,12 +156,30 @@ TEST_F(RunTest, TrainerAndEngineHaveTheSameAccumulators) {
   const QuantizedTokens x = quantize_tokens(at::randn({33, 512}) * 3);
   const torch::Tensor trainer = integer_accumulators(x, weight);
 
-  std::vector<uint8_t> packed(96 * packed_ternary_bytes(512));
-  pack_ternary(weight.values().data_ptr<int8_t>(), 96, 512, packed.data());
+  const int8_t* values = weight.values().data_ptr<int8_t>();
+  const IntegerMatrix matrix{
+      .rows = 96, .cols = 512, .values = {values, values + 96 * 512}, .scale = {1.0F}};
+  const IntegerMatrix* parts[] = {&matrix};
+  PanelMatrix panels = panel_shape(WeightKind::ternary, Stacking::sequence, parts);
+  std::vector<uint8_t> memory(panels.bytes());
+  panels.data = memory.data();
+  ThreadTeam team(1);
+  fill_panels(panels, WeightKind::ternary, Stacking::sequence, parts, team);
   for (const auto* const* table = kernels::runnable(); *table != nullptr; ++table) {
     torch::Tensor engine = at::empty({33, 96}, at::kInt);
-    (*table)->ternary_gemm(x.values.data_ptr<int8_t>(), x.sum.data_ptr<int32_t>(), 33,
-                           {packed.data(), 96, 512}, 0, 96, engine.data_ptr<int32_t>(), 96);
+    for (int64_t t = 0; t < 33; ++t) {  // a tile of one token is a plain row
+      (*table)->linear({.x = {x.values.data_ptr<int8_t>() + t * 512, x.scale.data_ptr<float>() + t,
+                              x.sum.data_ptr<int32_t>() + t, 1},
+                        .kind = panels.kind,
+                        .panels = panels.data,
+                        .cols = panels.cols,
+                        .panel_begin = 0,
+                        .panel_end = panels.n_panels(),
+                        .scale = panels.scale.data(),
+                        .finish = kernels::Finish::sums,
+                        .out = engine.data_ptr<int32_t>() + t * 96,
+                        .ld_out = 96});
+    }
     EXPECT_TRUE(trainer.equal(engine)) << (*table)->isa;
   }
   const auto exact = at::mm(x.values.to(at::kDouble), weight.values().to(at::kDouble).t());

@@ -1,0 +1,278 @@
+// Attention over a paged cache in vectors of 16 lanes: scores have one lane a position, outputs
+// one lane a dimension, so every sum is one chain in the order of kernels.h.
+// Included by an ISA file after its lanes_*.h and vector_elementwise.h.
+#pragma once
+
+#include "model/kernels/kernels.h"
+#include "model/kernels/vector_elementwise.h"
+
+namespace tristill::kernels {
+namespace {
+
+inline uint8_t* block_of(const KvHead& kv, size_t position) {
+  return kv.base + kv.blocks[position / kKvPositions] * kv.stride;
+}
+
+// The parts of a block, as kernels.h lays them out.
+struct KvBlock {
+  uint8_t* keys;
+  uint8_t* values;
+  float* key_scale;
+  float* value_scale;
+  KvBlock(const KvHead& kv, size_t position)
+      : keys(block_of(kv, position)),
+        values(keys + kv_keys_bytes(kv.format, kv.head_dim)),
+        key_scale(reinterpret_cast<float*>(values + kv_values_bytes(kv.format, kv.head_dim))),
+        value_scale(key_scale + kKvPositions) {}
+};
+
+constexpr float kMostHalf = 65504.0F;
+
+inline void store_halves(const KvHead& kv, size_t position, const float* key, const float* value) {
+  const KvBlock block(kv, position);
+  const size_t slot = position % kKvPositions;
+  auto* keys = reinterpret_cast<uint16_t*>(block.keys) + slot;
+  auto* values = reinterpret_cast<uint16_t*>(block.values) + slot * padded_columns(kv.head_dim);
+  const F32 most = splat(kMostHalf);
+  const F32 least = splat(-kMostHalf);
+  for (size_t d = 0; d < kv.head_dim; d += 16) {
+    const size_t n = left(kv.head_dim, d);
+    uint16_t halves[16];
+    store_half(halves, min(max(load(key + d, n), least), most));
+    for (size_t i = 0; i < n; ++i) keys[(d + i) * kKvPositions] = halves[i];
+    store_half(values + d, min(max(load(value + d, n), least), most));
+  }
+}
+
+inline void store_int8(const KvHead& kv, size_t position, const float* key, const float* value) {
+  const KvBlock block(kv, position);
+  const size_t slot = position % kKvPositions;
+  const Quantizer quantize_key(absmax(key, kv.head_dim));
+  const Quantizer quantize_value(absmax(value, kv.head_dim));
+  block.key_scale[slot] = quantize_key.scale;
+  block.value_scale[slot] = quantize_value.scale;
+  auto* values = reinterpret_cast<int8_t*>(block.values) + slot * padded_columns(kv.head_dim);
+  for (size_t d = 0; d < kv.head_dim; d += 16) {
+    const size_t n = left(kv.head_dim, d);
+    int8_t bytes[16];
+    store_bytes(bytes, quantize_key(load(key + d, n)));
+    for (size_t i = 0; i < n; i += 4) {
+      std::memcpy(block.keys + ((d + i) / 4 * kKvPositions + slot) * 4, bytes + i, 4);
+    }
+    store_bytes(values + d, quantize_value(load(value + d, n)));
+  }
+}
+
+void store_kv(const KvHead& kv, size_t position, const float* key, const float* value) {
+  if (kv.format == KvFormat::fp16) {
+    store_halves(kv, position, key, value);
+  } else {
+    store_int8(kv, position, key, value);
+  }
+}
+
+// A query as the int8 keys meet it.
+struct QuantizedQuery {
+  const int8_t* q = nullptr;
+  float scale = 0.0F;
+  int32_t offset = 0;  // what the unsigned side of the product adds too much
+};
+
+// Queries first .. first + kQueries of the call and where their scores go.
+struct ScoreRows {
+  const float* const* q;
+  const QuantizedQuery* quantized;
+  float* const* to;
+};
+
+template <int kQueries, int kBlocks>
+void score_halves(const KvHead& kv, size_t position, const ScoreRows& rows) {
+  const uint16_t* keys[kBlocks];
+  for (int b = 0; b < kBlocks; ++b) {
+    const auto at = position + static_cast<size_t>(b) * kKvPositions;
+    keys[b] = reinterpret_cast<const uint16_t*>(block_of(kv, at));
+  }
+  F32 s[kQueries][kBlocks];
+#pragma GCC unroll 12
+  for (int i = 0; i < kQueries * kBlocks; ++i) s[i / kBlocks][i % kBlocks] = zero();
+  for (size_t d = 0; d < kv.head_dim; ++d) {
+    F32 k[kBlocks];
+#pragma GCC unroll 12
+    for (int b = 0; b < kBlocks; ++b) k[b] = load_half(keys[b] + d * kKvPositions);
+#pragma GCC unroll 6
+    for (int i = 0; i < kQueries; ++i) {
+      const F32 q = splat(rows.q[i][d]);
+#pragma GCC unroll 12
+      for (int b = 0; b < kBlocks; ++b) s[i][b] = fma(q, k[b], s[i][b]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < kQueries * kBlocks; ++i) {
+    store(rows.to[i / kBlocks] + position + i % kBlocks * kKvPositions,
+          s[i / kBlocks][i % kBlocks]);
+  }
+}
+
+template <int kQueries, int kBlocks>
+void score_int8(const KvHead& kv, size_t position, const ScoreRows& rows) {
+  I32 s[kQueries][kBlocks];
+#pragma GCC unroll 12
+  for (int i = 0; i < kQueries * kBlocks; ++i) s[i / kBlocks][i % kBlocks] = zero_int();
+  const uint8_t* keys[kBlocks];
+  for (int b = 0; b < kBlocks; ++b) {
+    keys[b] = block_of(kv, position + static_cast<size_t>(b) * kKvPositions);
+  }
+  const size_t steps = (kv.head_dim + 3) / 4;
+  for (size_t d = 0; d < steps; ++d) {
+    Bytes k[kBlocks];
+#pragma GCC unroll 12
+    for (int b = 0; b < kBlocks; ++b) k[b] = int8_side(load_bytes(keys[b] + d * 64));
+#pragma GCC unroll 6
+    for (int i = 0; i < kQueries; ++i) {
+      const auto x = splat_bytes(rows.quantized[i].q + 4 * d);
+#pragma GCC unroll 12
+      for (int b = 0; b < kBlocks; ++b) dot_int8(s[i][b], k[b], x);
+    }
+  }
+  for (int b = 0; b < kBlocks; ++b) {
+    const size_t at = position + static_cast<size_t>(b) * kKvPositions;
+    const F32 key_scale = load(KvBlock(kv, at).key_scale);
+#pragma GCC unroll 6
+    for (int i = 0; i < kQueries; ++i) {
+      const QuantizedQuery& query = rows.quantized[i];
+      const F32 exact = to_float(sub(s[i][b], splat_int(query.offset)));
+      store(rows.to[i] + at, mul(exact, mul(splat(query.scale), key_scale)));
+    }
+  }
+}
+
+template <int kQueries>
+void score_rows(const KvHead& kv, size_t positions, const ScoreRows& rows) {
+  constexpr int kBlocks = kScoreVectors / kQueries;
+  size_t p = 0;
+  for (; p + kBlocks * kKvPositions <= positions; p += kBlocks * kKvPositions) {
+    kv.format == KvFormat::fp16 ? score_halves<kQueries, kBlocks>(kv, p, rows)
+                                : score_int8<kQueries, kBlocks>(kv, p, rows);
+  }
+  for (; p < positions; p += kKvPositions) {
+    kv.format == KvFormat::fp16 ? score_halves<kQueries, 1>(kv, p, rows)
+                                : score_int8<kQueries, 1>(kv, p, rows);
+  }
+}
+
+// out[i][d .. d + 16 kWide] = sum_p w[i][p] v_p, p < positions.
+template <int kQueries, int kWide>
+void mix_values(const KvHead& kv, size_t positions, size_t d, const float* const* weights,
+                F32 (&out)[kQueries][kWide]) {
+  const size_t stride = padded_columns(kv.head_dim);
+  for (size_t from = 0; from < positions; from += kKvPositions) {
+    const KvBlock block(kv, from);
+    const size_t n = left(positions, from);
+    for (size_t p = 0; p < n; ++p) {
+      F32 v[kWide];
+#pragma GCC unroll 4
+      for (int c = 0; c < kWide; ++c) {
+        const size_t at = p * stride + d + static_cast<size_t>(c) * 16;
+        v[c] = kv.format == KvFormat::fp16
+                   ? load_half(reinterpret_cast<const uint16_t*>(block.values) + at)
+                   : load_int8(reinterpret_cast<const int8_t*>(block.values) + at);
+      }
+#pragma GCC unroll 6
+      for (int i = 0; i < kQueries; ++i) {
+        const F32 w = splat(weights[i][from + p]);
+#pragma GCC unroll 4
+        for (int c = 0; c < kWide; ++c) out[i][c] = fma(w, v[c], out[i][c]);
+      }
+    }
+  }
+}
+
+template <int kQueries, int kWide>
+void mix_part(const KvHead& kv, size_t positions, size_t d, const float* const* weights,
+              const float* inverse, float* const* to) {
+  F32 out[kQueries][kWide];
+#pragma GCC unroll 24
+  for (int i = 0; i < kQueries * kWide; ++i) out[i / kWide][i % kWide] = zero();
+  mix_values<kQueries, kWide>(kv, positions, d, weights, out);
+#pragma GCC unroll 24
+  for (int i = 0; i < kQueries * kWide; ++i) {
+    const size_t at = d + static_cast<size_t>(i % kWide) * 16;
+    store(to[i / kWide] + at, mul(out[i / kWide][i % kWide], splat(inverse[i / kWide])),
+          left(kv.head_dim, at));
+  }
+}
+
+template <int kQueries>
+void mix_rows(const KvHead& kv, size_t positions, const float* const* weights, const float* inverse,
+              float* const* to) {
+  constexpr int kWide = kValueVectors / kQueries < 4 ? kValueVectors / kQueries : 4;
+  const size_t width = padded_columns(kv.head_dim);
+  size_t d = 0;
+  for (; d + size_t{16} * kWide <= width; d += size_t{16} * kWide) {
+    mix_part<kQueries, kWide>(kv, positions, d, weights, inverse, to);
+  }
+  for (; d < width; d += 16) mix_part<kQueries, 1>(kv, positions, d, weights, inverse, to);
+}
+
+// Scores of one query -> weights, zeros from its length to `positions`; 1 / their sum.
+inline float soften(const KvHead& kv, float* scores, size_t length, size_t positions) {
+  F32 most = splat(-3.402823466e+38F);
+  size_t p = 0;
+  for (; p + 16 <= length; p += 16) most = max(load(scores + p), most);
+  float greatest_score = greatest(most);
+  for (; p < length; ++p) greatest_score = scores[p] > greatest_score ? scores[p] : greatest_score;
+  const float total = exp_sum(scores, greatest_score, length);
+  for (p = length; p < positions; ++p) scores[p] = 0.0F;
+  if (kv.format == KvFormat::int8) {
+    for (p = 0; p < length; p += 16) {
+      const F32 scale = load(KvBlock(kv, p).value_scale);
+      const size_t n = left(length, p);
+      store(scores + p, mul(load(scores + p, n), scale), n);
+    }
+  }
+  return 1.0F / total;
+}
+
+template <int kQueries>
+void attend_to(const AttentionCall& call, size_t first) {
+  const size_t dim = call.kv.head_dim;
+  const size_t last = call.length[first + kQueries - 1];
+  const size_t rounded = (last + 15) / 16 * 16;
+  const float* const* q = call.q + first;
+  float* scores[kQueries];
+  float inverse[kQueries];
+  QuantizedQuery quantized[kQueries];
+  auto* bytes = reinterpret_cast<int8_t*>(call.scores + kQueries * rounded);
+  const size_t padded = padded_columns(dim);
+  for (int i = 0; i < kQueries; ++i) {
+    scores[i] = call.scores + static_cast<size_t>(i) * rounded;
+    if (call.kv.format == KvFormat::int8) {
+      int8_t* to = bytes + static_cast<size_t>(i) * padded;
+      const Quantizer quantize(absmax(q[i], dim));
+      const int32_t sum_q = quantize_into_tile(q[i], quantize, 1, dim, to);
+      quantized[i] = {to, quantize.scale, kInt8Offset * sum_q};
+    }
+  }
+  score_rows<kQueries>(call.kv, rounded, {q, quantized, scores});
+  for (int i = 0; i < kQueries; ++i) {
+    inverse[i] = soften(call.kv, scores[i], call.length[first + static_cast<size_t>(i)], rounded);
+  }
+  mix_rows<kQueries>(call.kv, last, scores, inverse, call.out + first);
+}
+
+template <int kQueries>
+void attend_rest(const AttentionCall& call, size_t first) {
+  if (call.n_queries - first == kQueries) return attend_to<kQueries>(call, first);
+  if constexpr (kQueries > 1) attend_rest<kQueries - 1>(call, first);
+}
+
+void attend(const AttentionCall& call) {
+  size_t first = 0;
+  for (; first + kAttentionQueries <= call.n_queries; first += kAttentionQueries) {
+    attend_to<kAttentionQueries>(call, first);
+  }
+  if (first < call.n_queries) attend_rest<kAttentionQueries - 1>(call, first);
+}
+
+}  // namespace
+}  // namespace tristill::kernels

@@ -1,0 +1,221 @@
+// Linear layers on panels of weights in vectors of 16 lanes: one lane a row, so that no sum runs
+// across lanes. A register tile is kTileHalves halves of a panel times the tokens of a tile; the
+// weights of a step are unpacked in registers while the products of the step before run.
+// Included by an ISA file after its lanes_*.h and vector_elementwise.h.
+#pragma once
+
+#include "model/kernels/kernels.h"
+#include "model/kernels/vector_elementwise.h"
+
+namespace tristill::kernels {
+namespace {
+
+constexpr size_t kPrefetchBytes = 2048;  // ahead, when tokens are few and memory is the limit
+
+// Exact sums of kTileHalves halves from `panel` (of the first of them) and kTokens tokens.
+template <int kTokens>
+struct Sums {
+  I32 of[kTileHalves][kTokens];
+};
+
+inline void prefetch_step(const uint8_t* w) {
+  prefetch(w + kPrefetchBytes);
+  if (kTileHalves == 2) prefetch(w + kPrefetchBytes + 64);
+}
+
+template <int kTokens, int k>
+inline void multiply_code(const Bytes (&packed)[kTileHalves], const int8_t* q,
+                          Narrow (&part)[kTileHalves][kTokens]) {
+  Bytes w[kTileHalves];
+#pragma GCC unroll 2
+  for (int h = 0; h < kTileHalves; ++h) w[h] = code<k>(packed[h]);
+#pragma GCC unroll 12
+  for (int t = 0; t < kTokens; ++t) {
+    const auto x = splat_bytes(q + (k * kTokens + t) * 4);
+#pragma GCC unroll 2
+    for (int h = 0; h < kTileHalves; ++h) dot_codes(part[h][t], w[h], x);
+  }
+}
+
+template <int kTokens>
+inline Sums<kTokens> ternary_sums(const uint8_t* w, const int8_t* q, size_t steps) {
+  Sums<kTokens> total;
+  for (int i = 0; i < kTileHalves * kTokens; ++i) total.of[i / kTokens][i % kTokens] = zero_int();
+  for (size_t done = 0; done < steps;) {
+    const size_t now = steps - done < kNarrowSteps ? steps - done : kNarrowSteps;
+    Narrow part[kTileHalves][kTokens];
+#pragma GCC unroll 24
+    for (int i = 0; i < kTileHalves * kTokens; ++i) part[i / kTokens][i % kTokens] = zero_narrow();
+    for (size_t s = 0; s < now; ++s) {
+      if (kTokens <= 4) prefetch_step(w);
+      Bytes packed[kTileHalves];
+#pragma GCC unroll 2
+      for (int h = 0; h < kTileHalves; ++h) packed[h] = load_bytes(w + 64 * h);
+      multiply_code<kTokens, 0>(packed, q, part);
+      multiply_code<kTokens, 1>(packed, q, part);
+      multiply_code<kTokens, 2>(packed, q, part);
+      multiply_code<kTokens, 3>(packed, q, part);
+      w += kStepBytes;
+      q += 16 * kTokens;
+    }
+    done += now;
+#pragma GCC unroll 24
+    for (int i = 0; i < kTileHalves * kTokens; ++i) {
+      I32& sum = total.of[i / kTokens][i % kTokens];
+      sum = add(sum, widen(part[i / kTokens][i % kTokens]));
+    }
+  }
+  return total;
+}
+
+template <int kTokens, int k>
+inline void multiply_in_place(const Bytes (&packed)[kTileHalves], const int8_t* q,
+                              Narrow (&part)[4][kTileHalves][kTokens]) {
+  Bytes w[kTileHalves];
+#pragma GCC unroll 2
+  for (int h = 0; h < kTileHalves; ++h) w[h] = code_in_place<k>(packed[h]);
+#pragma GCC unroll 3
+  for (int t = 0; t < kTokens; ++t) {
+    const auto x = splat_bytes(q + (k * kTokens + t) * 4);
+#pragma GCC unroll 2
+    for (int h = 0; h < kTileHalves; ++h) dot_codes(part[k][h][t], w[h], x);
+  }
+}
+
+// For few tokens: code k stays at its place in the byte, its sums are 4^k times too great and are
+// shifted once at the end. Saves three shifts a step, and four chains of sums hide the latency.
+template <int kTokens>
+inline Sums<kTokens> ternary_sums_in_place(const uint8_t* w, const int8_t* q, size_t steps) {
+  Narrow part[4][kTileHalves][kTokens];
+#pragma GCC unroll 24
+  for (int i = 0; i < 4 * kTileHalves * kTokens; ++i) {
+    part[i / (kTileHalves * kTokens)][i / kTokens % kTileHalves][i % kTokens] = zero_narrow();
+  }
+  for (size_t s = 0; s < steps; ++s) {
+    prefetch_step(w);
+    Bytes packed[kTileHalves];
+#pragma GCC unroll 2
+    for (int h = 0; h < kTileHalves; ++h) packed[h] = load_bytes(w + 64 * h);
+    multiply_in_place<kTokens, 0>(packed, q, part);
+    multiply_in_place<kTokens, 1>(packed, q, part);
+    multiply_in_place<kTokens, 2>(packed, q, part);
+    multiply_in_place<kTokens, 3>(packed, q, part);
+    w += kStepBytes;
+    q += 16 * kTokens;
+  }
+  Sums<kTokens> total;
+#pragma GCC unroll 6
+  for (int i = 0; i < kTileHalves * kTokens; ++i) {
+    const int h = i / kTokens;
+    const int t = i % kTokens;
+    total.of[h][t] =
+        add(add(widen(part[0][h][t]), shift_right<2>(widen(part[1][h][t]))),
+            add(shift_right<4>(widen(part[2][h][t])), shift_right<6>(widen(part[3][h][t]))));
+  }
+  return total;
+}
+
+template <int kTokens>
+inline Sums<kTokens> int8_sums(const uint8_t* w, const int8_t* q, size_t steps) {
+  I32 sums[kTileHalves][kTokens];
+#pragma GCC unroll 24
+  for (int i = 0; i < kTileHalves * kTokens; ++i) sums[i / kTokens][i % kTokens] = zero_int();
+  for (size_t s = 0; s < steps; ++s) {
+    if (kTokens <= 4) prefetch_step(w);
+    Bytes side[kTileHalves];
+#pragma GCC unroll 2
+    for (int h = 0; h < kTileHalves; ++h) side[h] = int8_side(load_bytes(w + 64 * h));
+#pragma GCC unroll 12
+    for (int t = 0; t < kTokens; ++t) {
+      const auto x = splat_bytes(q + 4 * t);
+#pragma GCC unroll 2
+      for (int h = 0; h < kTileHalves; ++h) dot_int8(sums[h][t], side[h], x);
+    }
+    w += kStepBytes;
+    q += 4 * kTokens;
+  }
+  Sums<kTokens> total;
+#pragma GCC unroll 24
+  for (int i = 0; i < kTileHalves * kTokens; ++i) {
+    total.of[i / kTokens][i % kTokens] = sums[i / kTokens][i % kTokens];
+  }
+  return total;
+}
+
+// y of 16 rows and one token.
+inline F32 scaled(const LinearCall& call, size_t half, size_t t, I32 sums) {
+  const F32 token = splat(call.x.scale[t]);
+  const F32 row = call.kind == PanelKind::ternary ? splat(call.scale[half])
+                                                  : load(call.scale + half * kHalfRows);
+  return mul(to_float(sums), mul(row, token));
+}
+
+// Corrected sums [2][kTokens][16] of a whole panel -> out.
+template <int kTokens>
+void finish_panel(const LinearCall& call, size_t panel, const int32_t* sums) {
+  const bool glu = call.finish == Finish::swiglu || call.finish == Finish::squared_relu_glu;
+  for (size_t t = 0; t < kTokens; ++t) {
+    const I32 even = load_int(sums + t * kHalfRows);
+    const I32 odd = load_int(sums + (kTokens + t) * kHalfRows);
+    const size_t at = t * call.ld_out + (panel - call.panel_begin) * (glu ? kHalfRows : kPanelRows);
+    if (call.finish == Finish::sums) {
+      int32_t* out = static_cast<int32_t*>(call.out) + at;
+      store_int(out, even);
+      store_int(out + kHalfRows, odd);
+      continue;
+    }
+    float* out = static_cast<float*>(call.out) + at;
+    const F32 first = scaled(call, 2 * panel, t, even);
+    const F32 second = scaled(call, 2 * panel + 1, t, odd);
+    switch (call.finish) {
+      case Finish::add:
+        store(out, add(load(out), first));
+        store(out + kHalfRows, add(load(out + kHalfRows), second));
+        break;
+      case Finish::swiglu: store(out, mul(silu(first), second)); break;
+      case Finish::squared_relu_glu: store(out, mul(squared_relu(first), second)); break;
+      default: store(out, first); store(out + kHalfRows, second);
+    }
+  }
+}
+
+template <int kTokens>
+inline Sums<kTokens> panel_sums(PanelKind kind, const uint8_t* w, const int8_t* q, size_t steps) {
+  if (kind == PanelKind::int8) return int8_sums<kTokens>(w, q, steps);
+  if constexpr (kTokens <= kUnshiftedTokens) {
+    return ternary_sums_in_place<kTokens>(w, q, steps);
+  } else {
+    return ternary_sums<kTokens>(w, q, steps);
+  }
+}
+
+template <int kTokens>
+void run_panels(const LinearCall& call) {
+  const size_t steps = panel_steps(call.kind, call.cols);
+  const int32_t offset = call.kind == PanelKind::ternary ? 1 : kInt8Offset;
+  for (size_t p = call.panel_begin; p < call.panel_end; ++p) {
+    const uint8_t* panel = call.panels + p * steps * kStepBytes;
+    alignas(64) int32_t sums[2 * kTokens * kHalfRows];
+    for (size_t half = 0; half < 2; half += kTileHalves) {
+      const auto tile = panel_sums<kTokens>(call.kind, panel + 64 * half, call.x.q, steps);
+#pragma GCC unroll 24
+      for (size_t i = 0; i < size_t{kTileHalves} * kTokens; ++i) {
+        store_int(
+            sums + (half * kTokens + i) * kHalfRows,
+            sub(tile.of[i / kTokens][i % kTokens], splat_int(offset * call.x.sum[i % kTokens])));
+      }
+    }
+    finish_panel<kTokens>(call, p, sums);
+  }
+}
+
+template <int kTokens>
+void run_linear(const LinearCall& call) {
+  if (call.x.n_tokens == kTokens) return run_panels<kTokens>(call);
+  if constexpr (kTokens > 1) run_linear<kTokens - 1>(call);
+}
+
+void linear(const LinearCall& call) { run_linear<kTileTokens>(call); }
+
+}  // namespace
+}  // namespace tristill::kernels

@@ -1,0 +1,43 @@
+// PanelMatrix: one or several linear layers with the same input, as the kernels read them
+// (kernels.h: panels of 32 rows). Built once from integer matrices; then read by any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/format/model_file.h"
+#include "model/kernels/kernels.h"
+#include "model/threads.h"
+
+namespace tristill {
+
+struct PanelMatrix {
+  kernels::PanelKind kind = kernels::PanelKind::ternary;
+  size_t rows = 0;  // that the panels hold, padding included: a multiple of 32
+  size_t cols = 0;
+  uint8_t* data = nullptr;   // of the model's memory
+  std::vector<float> scale;  // ternary: one a half panel, [rows / 16]; int8: [rows]
+
+  size_t n_panels() const { return rows / kernels::kPanelRows; }
+  size_t bytes() const { return n_panels() * kernels::panel_bytes(kind, cols); }
+};
+
+// How the rows of several matrices follow each other.
+enum class Stacking {
+  sequence,    // all of the first, then all of the next, each padded to a multiple of 16 rows
+  alternating  // 16 of the first, 16 of the second, and so on: gate and up
+};
+
+// The shape of the stack: kind, rows, cols; no data yet.
+PanelMatrix panel_shape(WeightKind kind, Stacking stacking,
+                        std::span<const IntegerMatrix* const> parts);
+
+// Fills matrix.data (matrix.bytes() of it) and scale, on the team.
+void fill_panels(PanelMatrix& matrix, WeightKind kind, Stacking stacking,
+                 std::span<const IntegerMatrix* const> parts, ThreadTeam& team);
+
+// row [cols] of an int8 matrix as numbers: weight * scale.
+void read_int8_row(const PanelMatrix& matrix, size_t row, float* out);
+
+}  // namespace tristill

@@ -153,7 +153,7 @@ TEST_F(Daemon, StoppingWithoutPatienceAnswersWhatRuns) {
   ASSERT_TRUE(until([&] {
     const std::string text = ask("GET", "/metrics").body;
     return text.find("num_requests_running{model_name=\"tiny\"} 16") != std::string::npos ||
-           text.find("tristill_request_success_total{") != std::string::npos;
+           text.find("generation_tokens_total{model_name=\"tiny\"} 4000") != std::string::npos;
   }));
   std::thread stopping([this] { app_->stop(); });
   const auto answer = client.read_answer();

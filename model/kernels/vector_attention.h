@@ -71,6 +71,13 @@ void store_kv(const KvHead& kv, size_t position, const float* key, const float* 
   }
 }
 
+// Blocks lie far apart: what will be read next is fetched while this is worked on. Positions beyond
+// the last are harmless: the last block is fetched again.
+inline const uint8_t* block_ahead(const KvHead& kv, size_t position, size_t end) {
+  return block_of(kv, position < end ? position : end - 1);
+}
+constexpr size_t kBlocksAhead = 4;  // of values
+
 // A query as the int8 keys meet it.
 struct QuantizedQuery {
   const int8_t* q = nullptr;
@@ -86,11 +93,13 @@ struct ScoreRows {
 };
 
 template <int kQueries, int kBlocks>
-void score_halves(const KvHead& kv, size_t position, const ScoreRows& rows) {
+void score_halves(const KvHead& kv, size_t position, size_t end, const ScoreRows& rows) {
   const uint16_t* keys[kBlocks];
+  const uint8_t* next[kBlocks];
   for (int b = 0; b < kBlocks; ++b) {
     const auto at = position + static_cast<size_t>(b) * kKvPositions;
     keys[b] = reinterpret_cast<const uint16_t*>(block_of(kv, at));
+    next[b] = block_ahead(kv, at + kBlocks * kKvPositions, end);
   }
   F32 s[kQueries][kBlocks];
 #pragma GCC unroll 12
@@ -98,7 +107,10 @@ void score_halves(const KvHead& kv, size_t position, const ScoreRows& rows) {
   for (size_t d = 0; d < kv.head_dim; ++d) {
     F32 k[kBlocks];
 #pragma GCC unroll 12
-    for (int b = 0; b < kBlocks; ++b) k[b] = load_half(keys[b] + d * kKvPositions);
+    for (int b = 0; b < kBlocks; ++b) {
+      k[b] = load_half(keys[b] + d * kKvPositions);
+      prefetch(next[b] + d * kKvPositions * sizeof(uint16_t));
+    }
 #pragma GCC unroll 6
     for (int i = 0; i < kQueries; ++i) {
       const F32 q = splat(rows.q[i][d]);
@@ -114,19 +126,25 @@ void score_halves(const KvHead& kv, size_t position, const ScoreRows& rows) {
 }
 
 template <int kQueries, int kBlocks>
-void score_int8(const KvHead& kv, size_t position, const ScoreRows& rows) {
+void score_int8(const KvHead& kv, size_t position, size_t end, const ScoreRows& rows) {
   I32 s[kQueries][kBlocks];
 #pragma GCC unroll 12
   for (int i = 0; i < kQueries * kBlocks; ++i) s[i / kBlocks][i % kBlocks] = zero_int();
   const uint8_t* keys[kBlocks];
+  const uint8_t* next[kBlocks];
   for (int b = 0; b < kBlocks; ++b) {
-    keys[b] = block_of(kv, position + static_cast<size_t>(b) * kKvPositions);
+    const size_t at = position + static_cast<size_t>(b) * kKvPositions;
+    keys[b] = block_of(kv, at);
+    next[b] = block_ahead(kv, at + kBlocks * kKvPositions, end);
   }
   const size_t steps = (kv.head_dim + 3) / 4;
   for (size_t d = 0; d < steps; ++d) {
     Bytes k[kBlocks];
 #pragma GCC unroll 12
-    for (int b = 0; b < kBlocks; ++b) k[b] = int8_side(load_bytes(keys[b] + d * 64));
+    for (int b = 0; b < kBlocks; ++b) {
+      k[b] = int8_side(load_bytes(keys[b] + d * 64));
+      prefetch(next[b] + d * 64);
+    }
 #pragma GCC unroll 6
     for (int i = 0; i < kQueries; ++i) {
       const auto x = splat_bytes(rows.quantized[i].q + 4 * d);
@@ -151,12 +169,12 @@ void score_rows(const KvHead& kv, size_t positions, const ScoreRows& rows) {
   constexpr int kBlocks = kScoreVectors / kQueries;
   size_t p = 0;
   for (; p + kBlocks * kKvPositions <= positions; p += kBlocks * kKvPositions) {
-    kv.format == KvFormat::fp16 ? score_halves<kQueries, kBlocks>(kv, p, rows)
-                                : score_int8<kQueries, kBlocks>(kv, p, rows);
+    kv.format == KvFormat::fp16 ? score_halves<kQueries, kBlocks>(kv, p, positions, rows)
+                                : score_int8<kQueries, kBlocks>(kv, p, positions, rows);
   }
   for (; p < positions; p += kKvPositions) {
-    kv.format == KvFormat::fp16 ? score_halves<kQueries, 1>(kv, p, rows)
-                                : score_int8<kQueries, 1>(kv, p, rows);
+    kv.format == KvFormat::fp16 ? score_halves<kQueries, 1>(kv, p, positions, rows)
+                                : score_int8<kQueries, 1>(kv, p, positions, rows);
   }
 }
 
@@ -165,10 +183,15 @@ template <int kQueries, int kWide>
 void mix_values(const KvHead& kv, size_t positions, size_t d, const float* const* weights,
                 F32 (&out)[kQueries][kWide]) {
   const size_t stride = padded_columns(kv.head_dim);
+  const size_t size = kv.format == KvFormat::fp16 ? 2 : 1;
   for (size_t from = 0; from < positions; from += kKvPositions) {
     const KvBlock block(kv, from);
     const size_t n = left(positions, from);
+    const uint8_t* ahead = block_ahead(kv, from + kBlocksAhead * kKvPositions, positions) +
+                           (block.values - block.keys) + d * size;
     for (size_t p = 0; p < n; ++p) {
+      prefetch(ahead + p * stride * size);
+      if (size_t{kWide} * 16 * size > 64) prefetch(ahead + p * stride * size + 64);
       F32 v[kWide];
 #pragma GCC unroll 4
       for (int c = 0; c < kWide; ++c) {

@@ -30,6 +30,9 @@ struct Options {
   uint32_t output_tokens = 128;
   uint32_t repetitions = 5;
   bool json = false;
+  std::string shape = "100m";
+  std::string head = "int8";
+  std::string packing = "auto";
 };
 
 // Median, least and most of a series.
@@ -48,22 +51,36 @@ struct Row {
   double int8_ops, read_bandwidth;
 };
 
-// 12 layers, 100,094,208 parameters: configs/models/distillix-100m.json.
-ModelConfig shape_100m() {
+// The shapes that peers are measured with: 100M is configs/models/distillix-100m.json.
+ModelConfig shape_named(const std::string& name) {
   ModelConfig config;
-  config.n_layers = 12;
-  config.d_model = 768;
-  config.d_ff = 2048;
-  config.n_heads = 12;
-  config.n_kv_heads = 4;
-  config.head_dim = 64;
-  config.vocab_size = 32000;
-  config.max_context = 2048;
+  config.max_context = 4096;
   config.rope_theta = 1e6F;
   config.norm_eps = 1e-6F;
-  config.logit_softcap = 0.0F;
   config.activation = Activation::swiglu;
   config.sub_norm = false;
+  config.vocab_size = 32000;
+  if (name == "100m") {
+    config.n_layers = 12;
+    config.d_model = 768;
+    config.d_ff = 2048;
+    config.n_heads = 12;
+    config.n_kv_heads = 4;
+  } else if (name == "700m") {
+    config.n_layers = 24;
+    config.d_model = 1536;
+    config.d_ff = 4096;
+    config.n_heads = 24;
+    config.n_kv_heads = 8;
+  } else {
+    config.n_layers = 30;
+    config.d_model = 2560;
+    config.d_ff = 6912;
+    config.n_heads = 20;
+    config.n_kv_heads = 5;
+    config.vocab_size = 128256;
+  }
+  config.head_dim = config.d_model / config.n_heads;
   return config;
 }
 
@@ -73,16 +90,20 @@ IntegerMatrix random_matrix(RandomStream& random, WeightKind kind, size_t rows, 
   m.rows = rows;
   m.cols = cols;
   m.values.resize(rows * cols);
+  uint64_t state = random.below(UINT64_MAX);  // splitmix64: philox would take minutes for 2B
   for (auto& v : m.values) {
-    v = static_cast<int8_t>(static_cast<int>(random.below(ternary ? 3 : 255)) -
-                            (ternary ? 1 : 127));
+    state += 0x9E3779B97F4A7C15ULL;
+    const uint64_t z = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    const uint64_t range = ternary ? 3 : 255;
+    v = static_cast<int8_t>(static_cast<int>((z >> 32) * range >> 32) - (ternary ? 1 : 127));
   }
   m.scale.assign(ternary ? 1 : rows,
                  1.0F / std::sqrt(static_cast<float>(cols)) / (ternary ? 1.0F : 64.0F));
   return m;
 }
 
-std::shared_ptr<const Model> random_model(const ModelConfig& c) {
+std::shared_ptr<const Model> random_model(const ModelConfig& c, const std::string& name,
+                                          const PackingOptions& packing) {
   RandomStream random(kSeed, 0);
   LoadedModelFile file;
   ModelTensors& t = file.tensors;
@@ -104,7 +125,7 @@ std::shared_ptr<const Model> random_model(const ModelConfig& c) {
     layer.down = random_matrix(random, c.weights, c.d_model, c.d_ff);
     t.layers.push_back(std::move(layer));
   }
-  return make_model("random-100m", std::move(file));
+  return make_model("random-" + name, std::move(file), packing);
 }
 
 double seconds_since(Clock::time_point start) {
@@ -239,12 +260,21 @@ void print_json(const Model& model, const std::vector<Row>& rows, uint64_t resid
   std::printf("]}\n");
 }
 
+PackingOptions packing_of(const Options& options) {
+  using Ternary = PackingOptions::Ternary;
+  PackingOptions packing;
+  if (options.head == "int4") packing.head = PackingOptions::Head::int4;
+  if (options.packing == "2bit") packing.ternary = Ternary::two_bit;
+  if (options.packing == "dense") packing.ternary = Ternary::dense;
+  return packing;
+}
+
 int run(const Options& options) {
   std::shared_ptr<const Model> model;
   if (options.model.empty()) {
-    model = random_model(shape_100m());
+    model = random_model(shape_named(options.shape), options.shape, packing_of(options));
   } else {
-    auto loaded = load_model(options.model);
+    auto loaded = load_model(options.model, packing_of(options));
     if (!loaded) {
       std::fprintf(stderr, "tristill-bench: %s\n", loaded.error().message.c_str());
       return exit_code(loaded.error().code);
@@ -269,7 +299,12 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   tristill::bench::Options options;
   CLI::App app("Decode and prefill tokens a second, beside the machine's limits");
-  app.add_option("-m,--model", options.model, "model file; without it, random weights, 100M shape");
+  app.add_option("-m,--model", options.model, "model file; without it, random weights");
+  app.add_option("--shape", options.shape, "of the random weights")
+      ->check(CLI::IsMember({"100m", "700m", "2b"}));
+  app.add_option("--head", options.head, "output head")->check(CLI::IsMember({"int8", "int4"}));
+  app.add_option("--packing", options.packing, "ternary weights in memory")
+      ->check(CLI::IsMember({"auto", "2bit", "dense"}));
   app.add_option("-t,--threads", options.threads, "threads, a list")->delimiter(',');
   app.add_option("-s,--sequences", options.sequences, "sequences at once, a list")->delimiter(',');
   app.add_option("-p,--prompt", options.prompt_tokens, "prompt tokens of the prefill");

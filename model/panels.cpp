@@ -1,7 +1,10 @@
 #include "model/panels.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <limits>
 
 #include "base/check.h"
 #include "model/ternary.h"
@@ -13,8 +16,6 @@ using kernels::kHalfRows;
 using kernels::kPanelRows;
 using kernels::kStepBytes;
 using kernels::PanelKind;
-
-constexpr uint32_t kZeroWeights = 0x55555555;  // 16 codes of T = 0
 
 size_t halves_of(size_t rows) { return (rows + kHalfRows - 1) / kHalfRows; }
 
@@ -37,115 +38,180 @@ HalfSource source_of(Stacking stacking, std::span<const IntegerMatrix* const> pa
   return {};
 }
 
-// 16 columns of TQ2_0 codes, from column 16 * step, as a panel's 4 bytes. Byte j of half h of a
-// block of 256 holds columns 128 h + {j, j + 32, j + 64, j + 96}.
-uint32_t stored_codes(const std::byte* row, size_t step) {
-  const size_t in_block = step % 16;
-  const std::byte* half = row + step / 16 * kTernaryBlockBytes + in_block / 8 * 32;
-  const size_t shift = in_block % 8 / 2 * 2;
-  uint32_t quarters[4];
-  std::memcpy(quarters, half + in_block % 2 * 16, sizeof quarters);
+// The T + 1 of 4 columns from 4 * group, a byte each, of TQ2_0 blocks. Byte j of half h of a block
+// of 256 holds columns 128 h + {j, j + 32, j + 64, j + 96}.
+uint32_t stored_codes(const std::byte* row, size_t group) {
+  const size_t in_half = group % 32;
+  const std::byte* from =
+      row + group / 64 * kTernaryBlockBytes + group % 64 / 32 * 32 + in_half % 8 * 4;
+  uint32_t packed = 0;
+  std::memcpy(&packed, from, sizeof packed);
+  return packed >> (in_half / 8 * 2) & 0x03030303U;
+}
+
+// 4 whole numbers from column 4 * group, a byte each; zeros beyond the matrix.
+uint32_t four_values(const int8_t* row, size_t cols, size_t group) {
   uint32_t out = 0;
-  for (int k = 0; k < 4; ++k) out |= (quarters[k] >> shift & 0x03030303U) << (2 * k);
+  const size_t begin = group * 4;
+  if (begin < cols) std::memcpy(&out, row + begin, std::min<size_t>(4, cols - begin));
   return out;
 }
 
-// The same from whole numbers; columns beyond the matrix are zeros.
-uint32_t codes_of(const int8_t* row, size_t cols, size_t step) {
-  uint32_t out = 0;
-  for (size_t i = 0; i < 16; ++i) {
-    const size_t c = step * 16 + i;
-    const auto code = static_cast<uint32_t>((c < cols ? row[c] : 0) + 1);
-    out |= code << (i % 4 * 8 + i / 4 * 2);
+// Adds one to each of 4 bytes of -1, 0, 1.
+uint32_t codes_of(uint32_t values) {
+  return ((values & 0x7F7F7F7FU) + 0x01010101U) ^ (values & 0x80808080U);
+}
+
+// A row of a matrix, 4 columns at a time, as a panel's kind has them: T + 1, or int8.
+class RowReader {
+ public:
+  RowReader(const IntegerMatrix& matrix, size_t row, bool ternary)
+      : cols_(matrix.cols), ternary_(ternary) {
+    if (matrix.stored_blocks.empty()) {
+      values_ = matrix.row(row);
+    } else {
+      const size_t row_bytes = cols_ / kTernaryBlock * kTernaryBlockBytes;
+      blocks_ = matrix.stored_blocks.data() + row * row_bytes;
+    }
   }
-  return out;
-}
+  uint32_t group(size_t index) const {
+    if (blocks_ != nullptr) return index * 4 < cols_ ? stored_codes(blocks_, index) : 0x01010101U;
+    const uint32_t values = four_values(values_, cols_, index);
+    return ternary_ ? codes_of(values) : values;
+  }
 
-uint32_t bytes_of(const int8_t* row, size_t cols, size_t step) {
+ private:
+  size_t cols_;
+  bool ternary_;
+  const int8_t* values_ = nullptr;
+  const std::byte* blocks_ = nullptr;
+};
+
+// The 4 bytes of a step of a row.
+uint32_t step_of(PanelKind kind, const RowReader& row, size_t step) {
   uint32_t out = 0;
-  const size_t n = step * 4 < cols ? std::min<size_t>(4, cols - step * 4) : 0;
-  std::memcpy(&out, row + (n > 0 ? step * 4 : 0), n);
-  return out;
+  switch (kind) {
+    case PanelKind::ternary:
+      for (size_t k = 0; k < 4; ++k) out |= row.group(4 * step + k) << (2 * k);
+      return out;
+    case PanelKind::dense:  // no byte exceeds 242: nothing carries into the next
+      for (size_t k = 5; k-- > 0;) out = 3 * out + row.group(5 * step + k);
+      return out;
+    default: return row.group(step);
+  }
 }
 
 void store_dword(uint8_t* half, size_t step, size_t row, uint32_t value) {
   std::memcpy(half + step * kStepBytes + row * 4, &value, sizeof value);
 }
 
-// One row of a half panel.
-void fill_row(PanelKind kind, const IntegerMatrix& from, size_t row, size_t steps, size_t at,
-              uint8_t* half) {
-  const size_t cols = from.cols;
-  if (kind == PanelKind::int8) {
-    const int8_t* values = from.row(row);
-    for (size_t s = 0; s < steps; ++s) store_dword(half, s, at, bytes_of(values, cols, s));
-    return;
-  }
-  if (!from.stored_blocks.empty()) {
-    const std::byte* blocks =
-        from.stored_blocks.data() + row * (cols / kTernaryBlock) * kTernaryBlockBytes;
-    for (size_t s = 0; s < steps; ++s) store_dword(half, s, at, stored_codes(blocks, s));
-    return;
-  }
-  const int8_t* values = from.row(row);
-  for (size_t s = 0; s < steps; ++s) store_dword(half, s, at, codes_of(values, cols, s));
+// A row of int8 in steps of `step` of its unit, -7 .. 7.
+int to_int4(int8_t value, float step) {
+  const float v = std::nearbyint(static_cast<float>(value) / step);
+  return static_cast<int>(std::clamp(v, -7.0F, 7.0F));
 }
 
-void fill_half(const PanelMatrix& matrix, HalfSource source, size_t index) {
+// The step, in units of the row, that loses least in the mean square.
+float best_int4_step(const int8_t* row, size_t cols) {
+  int most = 1;
+  for (size_t c = 0; c < cols; ++c) most = std::max(most, std::abs(int{row[c]}));
+  float best = 0.0F;
+  double least = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < 6; ++i) {
+    const float step = static_cast<float>(most) / 7.0F * (1.0F - 0.08F * static_cast<float>(i));
+    double loss = 0;
+    for (size_t c = 0; c < cols; ++c) {
+      const float error =
+          static_cast<float>(row[c]) - static_cast<float>(to_int4(row[c], step)) * step;
+      loss += static_cast<double>(error * error);
+    }
+    if (loss >= least) continue;
+    least = loss;
+    best = step;
+  }
+  return best;
+}
+
+void fill_int4_row(const PanelMatrix& matrix, const int8_t* row, float step, size_t at,
+                   uint8_t* half) {
+  const size_t steps = kernels::panel_steps(matrix.kind, matrix.cols);
+  for (size_t s = 0; s < steps; ++s) {
+    uint32_t out = 0;
+    for (size_t i = 0; i < 8; ++i) {
+      const size_t c = s * 8 + i;
+      const int value = c < matrix.cols ? to_int4(row[c], step) : 0;
+      out |= static_cast<uint32_t>(value + 8) << (i % 4 * 8 + i / 4 * 4);
+    }
+    store_dword(half, s, at, out);
+  }
+}
+
+// The 4 bytes of zero weights.
+uint32_t zeros_of(PanelKind kind) {
+  switch (kind) {
+    case PanelKind::ternary: return 0x55555555U;
+    case PanelKind::dense: return 0x79797979U;  // 121 = 1 + 3 + 9 + 27 + 81
+    case PanelKind::int4: return 0x88888888U;
+    case PanelKind::int8: break;
+  }
+  return 0;
+}
+
+void fill_row(PanelMatrix& matrix, const IntegerMatrix& from, size_t from_row, size_t row,
+              uint8_t* half) {
+  const size_t at = row % kHalfRows;
+  if (matrix.kind == PanelKind::int4) {
+    const float step = best_int4_step(from.row(from_row), from.cols);
+    matrix.scale[row] = from.scale[from_row] * step;
+    return fill_int4_row(matrix, from.row(from_row), step, at, half);
+  }
+  const bool by_row = kernels::scaled_by_row(matrix.kind);
+  matrix.scale[by_row ? row : row / kHalfRows] = from.scale[by_row ? from_row : 0];
+  const RowReader reader(from, from_row, !by_row);
+  const size_t steps = kernels::panel_steps(matrix.kind, matrix.cols);
+  for (size_t s = 0; s < steps; ++s) store_dword(half, s, at, step_of(matrix.kind, reader, s));
+}
+
+void fill_half(PanelMatrix& matrix, HalfSource source, size_t index) {
   const size_t steps = kernels::panel_steps(matrix.kind, matrix.cols);
   uint8_t* half = matrix.data + index / 2 * steps * kStepBytes + index % 2 * kStepBytes / 2;
   for (size_t r = 0; r < kHalfRows; ++r) {
-    if (source.matrix != nullptr && source.first_row + r < source.matrix->rows) {
-      fill_row(matrix.kind, *source.matrix, source.first_row + r, steps, r, half);
+    const size_t from_row = source.first_row + r;
+    if (source.matrix != nullptr && from_row < source.matrix->rows) {
+      fill_row(matrix, *source.matrix, from_row, index * kHalfRows + r, half);
       continue;
     }
-    const uint32_t zeros = matrix.kind == PanelKind::ternary ? kZeroWeights : 0;
-    for (size_t s = 0; s < steps; ++s) store_dword(half, s, r, zeros);
-  }
-}
-
-void fill_scales(PanelMatrix& matrix, HalfSource source, size_t half) {
-  if (source.matrix == nullptr) return;  // zeros already
-  if (matrix.kind == PanelKind::ternary) {
-    matrix.scale[half] = source.matrix->scale[0];
-    return;
-  }
-  const size_t n = std::min(kHalfRows, source.matrix->rows - source.first_row);
-  for (size_t r = 0; r < n; ++r) {
-    matrix.scale[half * kHalfRows + r] = source.matrix->scale[source.first_row + r];
+    for (size_t s = 0; s < steps; ++s) store_dword(half, s, r, zeros_of(matrix.kind));
   }
 }
 
 }  // namespace
 
-PanelMatrix panel_shape(WeightKind kind, Stacking stacking,
+PanelMatrix panel_shape(PanelKind kind, Stacking stacking,
                         std::span<const IntegerMatrix* const> parts) {
   PanelMatrix matrix;
-  matrix.kind = kind == WeightKind::ternary ? PanelKind::ternary : PanelKind::int8;
+  matrix.kind = kind;
   matrix.cols = parts[0]->cols;
   size_t halves = 0;
   for (const IntegerMatrix* part : parts) {
     CHECK(part->cols == matrix.cols);
     CHECK(stacking == Stacking::sequence || part->rows == parts[0]->rows);
-    CHECK(part->scale.size() == (kind == WeightKind::ternary ? 1 : part->rows));
+    CHECK(part->scale.size() == (kernels::scaled_by_row(kind) ? part->rows : 1));
     halves += halves_of(part->rows);
   }
   matrix.rows = (halves + 1) / 2 * kPanelRows;
   return matrix;
 }
 
-void fill_panels(PanelMatrix& matrix, WeightKind kind, Stacking stacking,
+void fill_panels(PanelMatrix& matrix, Stacking stacking,
                  std::span<const IntegerMatrix* const> parts, ThreadTeam& team) {
   const size_t n_halves = matrix.rows / kHalfRows;
-  matrix.scale.assign(matrix.kind == PanelKind::ternary ? n_halves : matrix.rows, 0.0F);
-  CHECK((kind == WeightKind::ternary) == (matrix.kind == PanelKind::ternary));
+  matrix.scale.assign(kernels::scaled_by_row(matrix.kind) ? matrix.rows : n_halves, 0.0F);
   const uint32_t n_parts = team.parts_of(n_halves, 4, 4);
   team.run(n_parts, [&](uint32_t part, uint32_t) {
     const Share mine = share_of(n_halves, 1, part, n_parts);
     for (size_t half = mine.begin; half < mine.end; ++half) {
-      const HalfSource source = source_of(stacking, parts, half);
-      fill_half(matrix, source, half);
-      fill_scales(matrix, source, half);
+      fill_half(matrix, source_of(stacking, parts, half), half);
     }
   });
 }

@@ -17,7 +17,7 @@ struct PanelMatrix {
   size_t rows = 0;  // that the panels hold, padding included: a multiple of 32
   size_t cols = 0;
   uint8_t* data = nullptr;   // of the model's memory
-  std::vector<float> scale;  // ternary: one a half panel, [rows / 16]; int8: [rows]
+  std::vector<float> scale;  // [rows] when scaled_by_row(kind), else one a half panel, [rows / 16]
 
   size_t n_panels() const { return rows / kernels::kPanelRows; }
   size_t bytes() const { return n_panels() * kernels::panel_bytes(kind, cols); }
@@ -29,12 +29,14 @@ enum class Stacking {
   alternating  // 16 of the first, 16 of the second, and so on: gate and up
 };
 
-// The shape of the stack: kind, rows, cols; no data yet.
-PanelMatrix panel_shape(WeightKind kind, Stacking stacking,
+// The shape of the stack; no data yet. kind ternary or dense takes ternary matrices, int8 and int4
+// take int8 ones.
+PanelMatrix panel_shape(kernels::PanelKind kind, Stacking stacking,
                         std::span<const IntegerMatrix* const> parts);
 
-// Fills matrix.data (matrix.bytes() of it) and scale, on the team.
-void fill_panels(PanelMatrix& matrix, WeightKind kind, Stacking stacking,
+// Fills matrix.data (matrix.bytes() of it) and scale, on the team. int4 weights are the int8 ones
+// rounded to a coarser step of the row: the one of a few that loses least in the mean square.
+void fill_panels(PanelMatrix& matrix, Stacking stacking,
                  std::span<const IntegerMatrix* const> parts, ThreadTeam& team);
 
 // row [cols] of an int8 matrix as numbers: weight * scale.

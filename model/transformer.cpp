@@ -97,7 +97,7 @@ void Transformer::place_tokens(std::span<const Segment> batch) {
 std::span<const float> Transformer::logits(std::span<const uint32_t> rows) {
   const size_t d = config_.d_model;
   const size_t vocabulary = config_.vocab_size;
-  const PanelMatrix& head = model_->output_head();
+  const PanelMatrix& head = model_->head;
   grow(picked_, rows.size() * d);
   grow(logits_, rows.size() * head.rows);
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -125,8 +125,7 @@ void Transformer::embed(std::span<const Segment> batch) {
   float* h = h_.data();
   for (const Segment& segment : batch) {
     for (const TokenId token : segment.tokens) {
-      CHECK(token >= 0 && static_cast<uint32_t>(token) < config_.vocab_size);
-      read_int8_row(model_->embedding, static_cast<size_t>(token), h);
+      model_->embed(token, h);
       h += ld_h_;
     }
   }

@@ -2,19 +2,25 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+#include <span>
+
 #include "base/check.h"
 #include "base/sha256.h"
 
 namespace tristill {
 namespace {
 
+using kernels::PanelKind;
+
 constexpr size_t kAlignment = 4096;
 constexpr size_t kHashPart = size_t{1} << 20;
+constexpr uint64_t kNearCache = uint64_t{8} << 20;  // bytes of weights that need no denser form
 
 // A matrix of the model and where it comes from.
 struct Source {
   PanelMatrix* matrix;
-  WeightKind kind;
+  PanelKind kind;
   Stacking stacking;
   std::vector<const IntegerMatrix*> parts;
 };
@@ -39,13 +45,20 @@ void check_shapes(const LayerTensors& layer, const ModelConfig& c) {
   check_shape(layer.down, c.weights, c.d_model, c.d_ff);
 }
 
-std::vector<Source> sources_of(Model& model, const ModelTensors& tensors) {
-  const WeightKind kind = model.config.weights;
-  std::vector<Source> sources = {
-      {&model.embedding, WeightKind::int8, Stacking::sequence, {&tensors.embedding}}};
-  if (!model.config.tied_embeddings) {
-    sources.push_back({&model.head, WeightKind::int8, Stacking::sequence, {&tensors.head}});
-  }
+PanelKind layer_kind(const ModelConfig& config, const PackingOptions& packing) {
+  using Ternary = PackingOptions::Ternary;
+  if (config.weights == WeightKind::int8) return PanelKind::int8;
+  if (packing.ternary == Ternary::two_bit) return PanelKind::ternary;
+  if (packing.ternary == Ternary::dense) return PanelKind::dense;
+  const bool far = count_parameters(config).linear / 4 > kNearCache;
+  return far && kernels::best().unpacks_dense ? PanelKind::dense : PanelKind::ternary;
+}
+
+// In the order in which a step reads them.
+std::vector<Source> sources_of(Model& model, const ModelTensors& tensors,
+                               const PackingOptions& packing) {
+  const PanelKind kind = layer_kind(model.config, packing);
+  std::vector<Source> sources;
   for (size_t l = 0; l < tensors.layers.size(); ++l) {
     const LayerTensors& from = tensors.layers[l];
     LayerWeights& to = model.layers[l];
@@ -54,10 +67,14 @@ std::vector<Source> sources_of(Model& model, const ModelTensors& tensors) {
     sources.push_back({&to.gate_up, kind, Stacking::alternating, {&from.gate, &from.up}});
     sources.push_back({&to.down, kind, Stacking::sequence, {&from.down}});
   }
+  const auto* head = model.config.tied_embeddings ? &tensors.embedding : &tensors.head;
+  const bool coarse = packing.head == PackingOptions::Head::int4;
+  sources.push_back(
+      {&model.head, coarse ? PanelKind::int4 : PanelKind::int8, Stacking::sequence, {head}});
   return sources;
 }
 
-// One piece of memory for all matrices, in the order in which a step reads them.
+// One piece of memory for all matrices.
 void fill_matrices(Model& model, const std::vector<Source>& sources, ThreadTeam& team) {
   size_t total = 0;
   const auto aligned = [](size_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; };
@@ -70,7 +87,7 @@ void fill_matrices(Model& model, const std::vector<Source>& sources, ThreadTeam&
   for (const Source& source : sources) {
     source.matrix->data = next;
     next += aligned(source.matrix->bytes());
-    fill_panels(*source.matrix, source.kind, source.stacking, source.parts, team);
+    fill_panels(*source.matrix, source.stacking, source.parts, team);
     model.weight_bytes += source.matrix->bytes() + source.matrix->scale.size() * sizeof(float);
   }
 }
@@ -94,42 +111,54 @@ void take_norms(Model& model, ModelTensors& tensors) {
   }
 }
 
-// XXH3 of every part of the matrices, in order.
-std::vector<uint64_t> hash_parts(const HugePages& memory, ThreadTeam& team) {
-  std::vector<uint64_t> hashes((memory.size() + kHashPart - 1) / kHashPart);
+std::span<const std::byte> bytes_of(const IntegerMatrix& matrix) {
+  if (!matrix.stored_blocks.empty()) return matrix.stored_blocks;
+  return std::as_bytes(matrix.values.empty() ? matrix.stored_rows : std::span(matrix.values));
+}
+
+// XXH3 of every part of the matrix, in order.
+std::vector<uint64_t> hash_parts(const IntegerMatrix& matrix, ThreadTeam& team) {
+  const auto bytes = bytes_of(matrix);
+  std::vector<uint64_t> hashes((bytes.size() + kHashPart - 1) / kHashPart);
   team.for_each(hashes.size(), 1, [&](size_t i, uint32_t) {
-    const size_t begin = i * kHashPart;
-    hashes[i] =
-        XXH3_64bits(memory.data() + begin, std::min(kHashPart, memory.size() - begin));
+    const auto part = bytes.subspan(i * kHashPart);
+    hashes[i] = XXH3_64bits(part.data(), std::min(kHashPart, part.size()));
   });
   return hashes;
 }
 
-std::string fingerprint_of(const Model& model, ThreadTeam& team) {
+// Before the tensors are given up: of what they hold, however it is packed.
+std::string fingerprint_of(const ModelTensors& tensors, const PackingOptions& packing,
+                           ThreadTeam& team) {
   Sha256 hash;
   const auto add = [&](const auto* data, size_t n) {
     hash.update({reinterpret_cast<const char*>(data), n * sizeof(*data)});
   };
-  const ModelConfig& c = model.config;
+  const ModelConfig& c = tensors.config;
   for (const uint32_t field :
        {c.n_layers, c.d_model, c.d_ff, c.n_heads, c.n_kv_heads, c.head_dim, c.vocab_size,
         c.max_context, static_cast<uint32_t>(c.activation), static_cast<uint32_t>(c.weights),
         static_cast<uint32_t>(c.qk_norm), static_cast<uint32_t>(c.sub_norm),
-        static_cast<uint32_t>(c.tied_embeddings)}) {
+        static_cast<uint32_t>(c.tied_embeddings), static_cast<uint32_t>(packing.head)}) {
     add(&field, 1);
   }
   for (const float field : {c.rope_theta, c.norm_eps, c.logit_softcap}) add(&field, 1);
-  const auto parts = hash_parts(model.memory, team);
-  add(parts.data(), parts.size());
-  add(model.embedding.scale.data(), model.embedding.scale.size());
-  add(model.head.scale.data(), model.head.scale.size());
-  add(model.output_norm.data(), model.output_norm.size());
-  for (const LayerWeights& layer : model.layers) {
-    for (const auto* values :
-         {&layer.attn_norm, &layer.ffn_norm, &layer.q_norm, &layer.k_norm, &layer.attn_sub_norm,
-          &layer.ffn_sub_norm, &layer.qkv.scale, &layer.o.scale, &layer.gate_up.scale,
-          &layer.down.scale}) {
-      add(values->data(), values->size());
+  const auto add_matrix = [&](const IntegerMatrix& matrix) {
+    const auto parts = hash_parts(matrix, team);
+    add(parts.data(), parts.size());
+    add(matrix.scale.data(), matrix.scale.size());
+  };
+  add_matrix(tensors.embedding);
+  add_matrix(tensors.head);
+  add(tensors.output_norm.data(), tensors.output_norm.size());
+  for (const LayerTensors& layer : tensors.layers) {
+    for (const auto* norm : {&layer.attn_norm, &layer.ffn_norm, &layer.q_norm, &layer.k_norm,
+                             &layer.attn_sub_norm, &layer.ffn_sub_norm}) {
+      add(norm->data(), norm->size());
+    }
+    for (const auto* matrix :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      add_matrix(*matrix);
     }
   }
   return to_hex(hash.finish()).substr(0, 16);
@@ -137,7 +166,17 @@ std::string fingerprint_of(const Model& model, ThreadTeam& team) {
 
 }  // namespace
 
-std::shared_ptr<const Model> make_model(std::string name, LoadedModelFile file) {
+void Model::embed(TokenId token, float* out) const {
+  CHECK(token >= 0 && static_cast<uint32_t>(token) < config.vocab_size);
+  const auto row = static_cast<size_t>(token);
+  if (embedding.rows == 0) return read_int8_row(head, row, out);
+  const int8_t* values = embedding.row(row);
+  const float scale = embedding.scale[row];
+  for (size_t c = 0; c < config.d_model; ++c) out[c] = static_cast<float>(values[c]) * scale;
+}
+
+std::shared_ptr<const Model> make_model(std::string name, LoadedModelFile file,
+                                        const PackingOptions& packing) {
   auto model = std::make_shared<Model>();
   ModelTensors& tensors = file.tensors;
   const ModelConfig& c = tensors.config;
@@ -150,18 +189,24 @@ std::shared_ptr<const Model> make_model(std::string name, LoadedModelFile file) 
   model->config = c;
   model->layers.resize(c.n_layers);
   ThreadTeam team(usable_cores());
-  fill_matrices(*model, sources_of(*model, tensors), team);
+  model->fingerprint = fingerprint_of(tensors, packing, team);
+  fill_matrices(*model, sources_of(*model, tensors, packing), team);
   take_norms(*model, tensors);
+  if (!c.tied_embeddings || model->head.kind != PanelKind::int8) {
+    model->embedding = std::move(tensors.embedding);
+    model->mapping = std::move(file.mapping);
+    model->weight_bytes += model->embedding.values.size();
+  }
   model->tokenizer = std::move(file.tokenizer);
   model->provenance = std::move(file.provenance);
-  model->fingerprint = fingerprint_of(*model, team);
   return model;
 }
 
-Result<std::shared_ptr<const Model>> load_model(const std::filesystem::path& path) {
+Result<std::shared_ptr<const Model>> load_model(const std::filesystem::path& path,
+                                                const PackingOptions& packing) {
   auto file = read_model_file(path);
   if (!file) return file.error();
-  return make_model(path.stem().string(), std::move(*file));
+  return make_model(path.stem().string(), std::move(*file), packing);
 }
 
 }  // namespace tristill

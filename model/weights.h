@@ -15,6 +15,18 @@
 
 namespace tristill {
 
+// How the weights lie in memory. The choice of ternary panels changes no result.
+struct PackingOptions {
+  enum class Ternary {
+    automatic,  // dense when the model exceeds the caches near the cores and the CPU unpacks it well
+    two_bit,
+    dense
+  } ternary = Ternary::automatic;
+  // int4: the output head of an int8 file rounded once more. Half of its bytes a token, for other
+  // logits: a choice of quality against speed.
+  enum class Head { int8, int4 } head = Head::int8;
+};
+
 struct LayerWeights {
   std::vector<float> attn_norm, ffn_norm, q_norm, k_norm, attn_sub_norm, ffn_sub_norm;
   PanelMatrix qkv;      // rows of q, of k, of v, each padded to a multiple of 16
@@ -26,8 +38,11 @@ struct LayerWeights {
 struct Model {
   std::string name;  // the file's stem
   ModelConfig config;
-  PanelMatrix embedding;  // int8 [V, D]; also the head when tied
-  PanelMatrix head;       // empty when tied
+  PanelMatrix head;  // [V, D]
+  // int8 [V, D]: rows of the mapped file, or of the tensors that the model was made of; empty when
+  // tied to an int8 head, whose panels hold them.
+  IntegerMatrix embedding;
+  std::shared_ptr<const MappedFile> mapping;  // what the embedding views, if anything
   std::vector<float> output_norm;
   std::vector<LayerWeights> layers;
   HugePages memory;  // the data of all matrices
@@ -36,14 +51,17 @@ struct Model {
   size_t weight_bytes = 0;  // resident
   std::string fingerprint;  // a hash over config and weights, 16 hex digits
 
-  const PanelMatrix& output_head() const { return config.tied_embeddings ? embedding : head; }
+  // out [D] = the token's row. CHECKs that there is one.
+  void embed(TokenId token, float* out) const;
 };
 
 // Packs tensors for the kernels, on all usable cores. CHECKs shapes: the tensors come from
 // read_model_file or tests.
-std::shared_ptr<const Model> make_model(std::string name, LoadedModelFile file);
+std::shared_ptr<const Model> make_model(std::string name, LoadedModelFile file,
+                                        const PackingOptions& packing = {});
 
 // read_model_file + make_model; the name is the file's stem.
-Result<std::shared_ptr<const Model>> load_model(const std::filesystem::path& path);
+Result<std::shared_ptr<const Model>> load_model(const std::filesystem::path& path,
+                                                const PackingOptions& packing = {});
 
 }  // namespace tristill

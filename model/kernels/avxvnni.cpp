@@ -12,6 +12,7 @@ namespace tristill::kernels {
 const KernelTable kAvxVnni = {
     .isa = "avxvnni",
     .tile_tokens = kTileTokens,
+    .unpacks_dense = false,
     .quantize_tokens = quantize_tokens,
     .quantize_tile = quantize_tile,
     .linear = linear,

@@ -14,7 +14,7 @@
 namespace tristill::kernels {
 namespace {
 
-constexpr size_t kMaxTables = 5;
+constexpr size_t kMaxTables = 6;
 using Tables = std::array<const KernelTable*, kMaxTables>;
 
 #if defined(__x86_64__)
@@ -41,6 +41,7 @@ Tables find_runnable() {
       __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
       __builtin_cpu_supports("avx512vnni") != 0) {
     tables[n++] = &kAvx512Vnni;
+    if (__builtin_cpu_supports("avx512vbmi") != 0) tables[n++] = &kAvx512Vbmi;
   }
 #endif
   return tables;

@@ -15,17 +15,29 @@ namespace tristill::kernels {
 
 // Weights in panels of 32 rows, the same bytes for every ISA. A panel is a run of steps, a step
 // two halves of 64 bytes: half h holds 4 bytes of each of the rows 16h .. 16h + 15, in this order.
-//   ternary: a step is 16 columns; bits 2k, 2k + 1 of byte j are T + 1 of column 16 step + 4k + j
-//   int8:    a step is 4 columns; byte j is the weight of column 4 step + j
+// A byte holds n weights; weight k of byte j belongs to column 4 (n step + k) + j.
+//   ternary: n = 4, bits 2k, 2k + 1 are T + 1
+//   dense:   n = 5, the byte is the sum of (T + 1) 3^k: 1.6 bits a weight, for models that memory
+//            holds up; costs more to unpack
+//   int8:    n = 1
+//   int4:    n = 2, bits 4k .. 4k + 3 are the weight + 8; weights are -7 .. 7
 // Rows and columns beyond the matrix are zero weights.
-enum class PanelKind { ternary, int8 };
+enum class PanelKind { ternary, dense, int8, int4 };
 constexpr size_t kPanelRows = 32;
 constexpr size_t kHalfRows = 16;
 constexpr size_t kStepBytes = 128;
 
-constexpr size_t padded_columns(size_t cols) { return (cols + 15) / 16 * 16; }
+constexpr size_t step_columns(PanelKind kind) {
+  return kind == PanelKind::ternary ? 16 : kind == PanelKind::dense ? 20 : kind == PanelKind::int8 ? 4 : 8;
+}
+// One scale a matrix (stored a half panel), or one a row.
+constexpr bool scaled_by_row(PanelKind kind) {
+  return kind == PanelKind::int8 || kind == PanelKind::int4;
+}
+// Whole steps of every kind.
+constexpr size_t padded_columns(size_t cols) { return (cols + 79) / 80 * 80; }
 constexpr size_t panel_steps(PanelKind kind, size_t cols) {
-  return padded_columns(cols) / (kind == PanelKind::ternary ? 16 : 4);
+  return (cols + step_columns(kind) - 1) / step_columns(kind);
 }
 constexpr size_t panel_bytes(PanelKind kind, size_t cols) {
   return panel_steps(kind, cols) * kStepBytes;
@@ -56,7 +68,7 @@ struct LinearCall {
   const uint8_t* panels;  // the first panel of the matrix
   size_t cols;
   size_t panel_begin, panel_end;
-  // Ternary: one scale a half, [panels * 2]. int8: one a row, [panels * 32].
+  // [panels * 32] when scaled_by_row(kind), else one a half: [panels * 2].
   const float* scale;
   Finish finish;
   // [n_tokens, ld_out], whole panels: 32 columns each, 16 with the last two finishes. int32 for
@@ -70,15 +82,16 @@ struct LinearCall {
 enum class KvFormat { fp16, int8 };
 constexpr size_t kKvPositions = 16;
 
-// fp16: keys [head_dim][16], values [16][padded_columns(head_dim)] halves.
-// int8: keys [ceil(head_dim / 4)][16][4], values [16][padded_columns(head_dim)] bytes, then key
+// fp16: keys [head_dim][16], values [16][whole_vectors(head_dim)] halves.
+// int8: keys [ceil(head_dim / 4)][16][4], values [16][whole_vectors(head_dim)] bytes, then key
 //       scales [16] and value scales [16] fp32.
 // Every part is a multiple of 32 bytes.
+constexpr size_t whole_vectors(size_t n) { return (n + 15) / 16 * 16; }
 constexpr size_t kv_keys_bytes(KvFormat format, size_t head_dim) {
   return format == KvFormat::fp16 ? head_dim * 32 : (head_dim + 3) / 4 * 64;
 }
 constexpr size_t kv_values_bytes(KvFormat format, size_t head_dim) {
-  return 16 * padded_columns(head_dim) * (format == KvFormat::fp16 ? 2 : 1);
+  return 16 * whole_vectors(head_dim) * (format == KvFormat::fp16 ? 2 : 1);
 }
 constexpr size_t kv_head_bytes(KvFormat format, size_t head_dim) {
   return kv_keys_bytes(format, head_dim) + kv_values_bytes(format, head_dim) +
@@ -105,8 +118,9 @@ struct AttentionCall {
 };
 
 struct KernelTable {
-  const char* isa;  // "scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neoni8mm"
+  const char* isa;  // "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon", "neoni8mm"
   size_t tile_tokens;
+  bool unpacks_dense;  // fast enough that the dense kind pays where memory is the limit
 
   // x [tokens, cols] fp32 -> q [tokens, cols] int8, scale [tokens] = absmax / 127,
   // sum [tokens] = sum of the token's q. q = clip(round_half_even(x / scale), -127, 127), the
@@ -171,6 +185,7 @@ extern const KernelTable kScalar;
 extern const KernelTable kAvx2;
 extern const KernelTable kAvxVnni;
 extern const KernelTable kAvx512Vnni;
+extern const KernelTable kAvx512Vbmi;
 #elif defined(__aarch64__)
 extern const KernelTable kNeon;
 extern const KernelTable kNeonI8mm;

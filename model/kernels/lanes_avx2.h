@@ -126,6 +126,9 @@ inline I32 add(I32 a, I32 b) {
 inline I32 sub(I32 a, I32 b) {
   return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)};
 }
+inline I32 mul(I32 a, I32 b) {
+  return {_mm256_mullo_epi32(a.low, b.low), _mm256_mullo_epi32(a.high, b.high)};
+}
 template <int kBits>
 inline I32 shift_right(I32 a) {
   return {_mm256_srai_epi32(a.low, kBits), _mm256_srai_epi32(a.high, kBits)};
@@ -172,20 +175,30 @@ inline void store_half(uint16_t* x, F32 v) {
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 inline Bytes load_bytes(const uint8_t* p) { return {load_256(p), load_256(p + 32)}; }
-// Code k of every byte.
-template <int k>
-inline Bytes code(Bytes packed) {
-  const __m256i mask = _mm256_set1_epi8(3);
-  if constexpr (k > 0) {
-    packed = {_mm256_srli_epi16(packed.low, 2 * k), _mm256_srli_epi16(packed.high, 2 * k)};
-  }
-  return {_mm256_and_si256(packed.low, mask), _mm256_and_si256(packed.high, mask)};
+inline Bytes splat_byte(int x) {
+  const __m256i v = _mm256_set1_epi8(static_cast<char>(x));
+  return {v, v};
 }
-// Code k of every byte, times 4^k.
-template <int k>
-inline Bytes code_in_place(Bytes packed) {
-  const __m256i mask = _mm256_set1_epi8(static_cast<char>(3 << (2 * k)));
-  return {_mm256_and_si256(packed.low, mask), _mm256_and_si256(packed.high, mask)};
+inline Bytes sub_bytes(Bytes a, Bytes b) {
+  return {_mm256_sub_epi8(a.low, b.low), _mm256_sub_epi8(a.high, b.high)};
+}
+inline Bytes min_bytes(Bytes a, Bytes b) {
+  return {_mm256_min_epu8(a.low, b.low), _mm256_min_epu8(a.high, b.high)};
+}
+inline Bytes and_bytes(Bytes a, Bytes b) {
+  return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)};
+}
+inline Bytes or_bytes(Bytes a, Bytes b) {
+  return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)};
+}
+// Bits come in from the neighbour: mask them.
+template <int kBits>
+inline Bytes shift_bytes_right(Bytes a) {
+  return {_mm256_srli_epi16(a.low, kBits), _mm256_srli_epi16(a.high, kBits)};
+}
+template <int kBits>
+inline Bytes shift_bytes_left(Bytes a) {
+  return {_mm256_slli_epi16(a.low, kBits), _mm256_slli_epi16(a.high, kBits)};
 }
 
 // 4 bytes in every lane (of both halves).
@@ -198,9 +211,10 @@ inline __m256i splat_bytes(const int8_t* q) {
 #if defined(__AVXVNNI__)
 constexpr int kUnshiftedTokens = 1;
 
-// Sums of products of codes, not yet 32 bits wide on every ISA: widened after kNarrowSteps steps.
+// Sums of products of codes, not yet 32 bits wide on every ISA: widened before a lane's part
+// exceeds kNarrowLimit.
 using Narrow = I32;
-constexpr size_t kNarrowSteps = SIZE_MAX;
+constexpr size_t kNarrowLimit = SIZE_MAX;
 inline I32 widen(Narrow v) { return v; }
 // sum[l] += the products of the 4 unsigned bytes of lane l of w with the 4 signed bytes of x. Not
 // by the compiler's builtin, around which GCC 12 copies every accumulator twice a turn.
@@ -220,11 +234,11 @@ inline void dot_int8(I32& sum, Bytes w, __m256i x) { multiply_add(sum, w, x); }
 #else
 constexpr int kUnshiftedTokens = 0;
 
-// Two 16-bit sums a lane: 4 codes a step add at most 4 * 2 * 2 * 127 = 2032 to each.
+// Two 16-bit sums a lane.
 struct Narrow {
   __m256i low, high;
 };
-constexpr size_t kNarrowSteps = 16;
+constexpr size_t kNarrowLimit = 32767;
 inline I32 widen(Narrow v) {
   const __m256i ones = _mm256_set1_epi16(1);
   return {_mm256_madd_epi16(v.low, ones), _mm256_madd_epi16(v.high, ones)};

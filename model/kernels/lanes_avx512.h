@@ -69,6 +69,7 @@ inline I32 load_int(const int32_t* x) { return _mm512_loadu_si512(x); }
 inline void store_int(int32_t* x, I32 v) { _mm512_storeu_si512(x, v); }
 inline I32 add(I32 a, I32 b) { return _mm512_add_epi32(a, b); }
 inline I32 sub(I32 a, I32 b) { return _mm512_sub_epi32(a, b); }
+inline I32 mul(I32 a, I32 b) { return _mm512_mullo_epi32(a, b); }
 template <int kBits>
 inline I32 shift_right(I32 a) {
   return _mm512_srai_epi32(a, kBits);
@@ -100,16 +101,38 @@ inline void store_half(uint16_t* x, F32 v) {
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 inline Bytes load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
-// Code k of every byte.
-template <int k>
-inline Bytes code(Bytes packed) {
-  return _mm512_and_si512(k == 0 ? packed : _mm512_srli_epi16(packed, 2 * k), _mm512_set1_epi8(3));
+inline Bytes splat_byte(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
+inline Bytes sub_bytes(Bytes a, Bytes b) { return _mm512_sub_epi8(a, b); }
+inline Bytes min_bytes(Bytes a, Bytes b) { return _mm512_min_epu8(a, b); }
+inline Bytes and_bytes(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
+inline Bytes or_bytes(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
+// Bits come in from the neighbour: mask them.
+template <int kBits>
+inline Bytes shift_bytes_right(Bytes a) {
+  return _mm512_srli_epi16(a, kBits);
 }
-// Code k of every byte, times 4^k.
-template <int k>
-inline Bytes code_in_place(Bytes packed) {
-  return _mm512_and_si512(packed, _mm512_set1_epi8(static_cast<char>(3 << (2 * k))));
+template <int kBits>
+inline Bytes shift_bytes_left(Bytes a) {
+  return _mm512_slli_epi16(a, kBits);
 }
+
+#if defined(__AVX512VBMI__)
+struct TritTable {
+  alignas(64) uint8_t of[128];
+};
+constexpr TritTable kTrits = [] {
+  TritTable table{};
+  for (int v = 0; v < 81; ++v) {
+    table.of[v] = static_cast<uint8_t>(v % 3 + v / 3 % 3 * 4 + v / 9 % 3 * 16 + v / 27 * 64);
+  }
+  return table;
+}();
+// t0 + 3 t1 + 9 t2 + 27 t3 -> t0 + 4 t1 + 16 t2 + 64 t3, in every byte.
+inline Bytes trits_by_table(Bytes v) {
+  return _mm512_permutex2var_epi8(_mm512_load_si512(kTrits.of), v,
+                                  _mm512_load_si512(kTrits.of + 64));
+}
+#endif
 
 // 4 bytes in every lane.
 inline I32 splat_bytes(const int8_t* q) {
@@ -124,9 +147,10 @@ inline void multiply_add(I32& sum, Bytes w, I32 x) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
 }
 
-// Sums of products of codes, not yet 32 bits wide on every ISA: widened after kNarrowSteps steps.
+// Sums of products of codes, not yet 32 bits wide on every ISA: widened before a lane's part
+// exceeds kNarrowLimit.
 using Narrow = I32;
-constexpr size_t kNarrowSteps = SIZE_MAX;
+constexpr size_t kNarrowLimit = SIZE_MAX;
 inline Narrow zero_narrow() { return zero_int(); }
 inline I32 widen(Narrow v) { return v; }
 inline void dot_codes(Narrow& sum, Bytes w, I32 x) { multiply_add(sum, w, x); }

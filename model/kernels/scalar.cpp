@@ -140,11 +140,17 @@ void quantize_tile(const float* x, size_t ld_x, const float* gain, float eps, si
 
 // The weight of a panel's row at column c.
 int weight_at(PanelKind kind, const uint8_t* panel, size_t row, size_t c) {
-  const size_t step_columns = kind == PanelKind::ternary ? 16 : 4;
-  const size_t within = c % step_columns;
-  const uint8_t byte = panel[c / step_columns * kStepBytes + row * 4 + within % 4];
-  if (kind == PanelKind::int8) return static_cast<int8_t>(byte);
-  return (byte >> (2 * (within / 4)) & 3) - 1;
+  const size_t within = c % step_columns(kind);
+  const uint8_t byte = panel[c / step_columns(kind) * kStepBytes + row * 4 + within % 4];
+  const size_t k = within / 4;
+  switch (kind) {
+    case PanelKind::ternary: return (byte >> (2 * k) & 3) - 1;
+    case PanelKind::int8: return static_cast<int8_t>(byte);
+    case PanelKind::int4: return (byte >> (4 * k) & 15) - 8;
+    case PanelKind::dense: break;
+  }
+  constexpr int kPowers[] = {1, 3, 9, 27, 81};
+  return byte / kPowers[k] % 3 - 1;
 }
 
 // The exact sum of a row of the matrix and a token.
@@ -159,7 +165,7 @@ int32_t exact_sum(const LinearCall& call, size_t row, size_t t) {
 }
 
 float scaled_sum(const LinearCall& call, size_t row, size_t t) {
-  const float scale = call.scale[call.kind == PanelKind::ternary ? row / kHalfRows : row];
+  const float scale = call.scale[scaled_by_row(call.kind) ? row : row / kHalfRows];
   return static_cast<float>(exact_sum(call, row, t)) * (scale * call.x.scale[t]);
 }
 
@@ -256,7 +262,7 @@ class KvSlot {
   }
 
  private:
-  size_t value_index(size_t d) const { return slot_ * padded_columns(kv_.head_dim) + d; }
+  size_t value_index(size_t d) const { return slot_ * whole_vectors(kv_.head_dim) + d; }
 
   const KvHead& kv_;
   size_t slot_;
@@ -329,6 +335,7 @@ void attend(const AttentionCall& call) {
 const KernelTable kScalar = {
     .isa = "scalar",
     .tile_tokens = 4,
+    .unpacks_dense = false,
     .quantize_tokens = quantize_tokens,
     .quantize_tile = quantize_tile,
     .linear = linear,

@@ -32,7 +32,7 @@ inline void store_halves(const KvHead& kv, size_t position, const float* key, co
   const KvBlock block(kv, position);
   const size_t slot = position % kKvPositions;
   auto* keys = reinterpret_cast<uint16_t*>(block.keys) + slot;
-  auto* values = reinterpret_cast<uint16_t*>(block.values) + slot * padded_columns(kv.head_dim);
+  auto* values = reinterpret_cast<uint16_t*>(block.values) + slot * whole_vectors(kv.head_dim);
   const F32 most = splat(kMostHalf);
   const F32 least = splat(-kMostHalf);
   for (size_t d = 0; d < kv.head_dim; d += 16) {
@@ -51,7 +51,7 @@ inline void store_int8(const KvHead& kv, size_t position, const float* key, cons
   const Quantizer quantize_value(absmax(value, kv.head_dim));
   block.key_scale[slot] = quantize_key.scale;
   block.value_scale[slot] = quantize_value.scale;
-  auto* values = reinterpret_cast<int8_t*>(block.values) + slot * padded_columns(kv.head_dim);
+  auto* values = reinterpret_cast<int8_t*>(block.values) + slot * whole_vectors(kv.head_dim);
   for (size_t d = 0; d < kv.head_dim; d += 16) {
     const size_t n = left(kv.head_dim, d);
     int8_t bytes[16];
@@ -182,7 +182,7 @@ void score_rows(const KvHead& kv, size_t positions, const ScoreRows& rows) {
 template <int kQueries, int kWide>
 void mix_values(const KvHead& kv, size_t positions, size_t d, const float* const* weights,
                 F32 (&out)[kQueries][kWide]) {
-  const size_t stride = padded_columns(kv.head_dim);
+  const size_t stride = whole_vectors(kv.head_dim);
   const size_t size = kv.format == KvFormat::fp16 ? 2 : 1;
   for (size_t from = 0; from < positions; from += kKvPositions) {
     const KvBlock block(kv, from);
@@ -229,7 +229,7 @@ template <int kQueries>
 void mix_rows(const KvHead& kv, size_t positions, const float* const* weights, const float* inverse,
               float* const* to) {
   constexpr int kWide = kValueVectors / kQueries < 4 ? kValueVectors / kQueries : 4;
-  const size_t width = padded_columns(kv.head_dim);
+  const size_t width = whole_vectors(kv.head_dim);
   size_t d = 0;
   for (; d + size_t{16} * kWide <= width; d += size_t{16} * kWide) {
     mix_part<kQueries, kWide>(kv, positions, d, weights, inverse, to);
@@ -266,13 +266,13 @@ void attend_to(const AttentionCall& call, size_t first) {
   float inverse[kQueries];
   QuantizedQuery quantized[kQueries];
   auto* bytes = reinterpret_cast<int8_t*>(call.scores + kQueries * rounded);
-  const size_t padded = padded_columns(dim);
+  const size_t padded = whole_vectors(dim);
   for (int i = 0; i < kQueries; ++i) {
     scores[i] = call.scores + static_cast<size_t>(i) * rounded;
     if (call.kv.format == KvFormat::int8) {
       int8_t* to = bytes + static_cast<size_t>(i) * padded;
       const Quantizer quantize(absmax(q[i], dim));
-      const int32_t sum_q = quantize_into_tile(q[i], quantize, 1, dim, to);
+      const int32_t sum_q = quantize_into_tile(q[i], quantize, 1, dim, padded, to);
       quantized[i] = {to, quantize.scale, kInt8Offset * sum_q};
     }
   }

@@ -142,22 +142,25 @@ void quantize_tokens(const float* x, size_t tokens, size_t cols, int8_t* q, floa
   }
 }
 
-// q of token t of a tile of n_tokens; x has cols floats.
+// 16 bytes of a tile of n_tokens at column c of a token.
+inline void store_in_tile(int8_t* q, size_t c, size_t n_tokens, I32 v) {
+  if (n_tokens == 1) return store_bytes(q + c, v);
+  int8_t bytes[16];
+  store_bytes(bytes, v);
+  for (size_t k = 0; k < 4; ++k) std::memcpy(q + (c / 4 + k) * 4 * n_tokens, bytes + 4 * k, 4);
+}
+
+// q of token t of a tile of n_tokens; x has cols floats, q zeros from there to `padded`.
 inline int32_t quantize_into_tile(const float* x, const Quantizer& quantize, size_t n_tokens,
-                                  size_t cols, int8_t* q) {
+                                  size_t cols, size_t padded, int8_t* q) {
   I32 total = zero_int();
   for (size_t c = 0; c < cols; c += 16) {
     const I32 v = quantize(load(x + c, left(cols, c)));
     total = add(total, v);
-    if (n_tokens == 1) {
-      store_bytes(q + c, v);
-      continue;
-    }
-    int8_t bytes[16];
-    store_bytes(bytes, v);
-    for (size_t k = 0; k < 4; ++k) {
-      std::memcpy(q + (c / 4 + k) * 4 * n_tokens, bytes + 4 * k, 4);
-    }
+    store_in_tile(q, c, n_tokens, v);
+  }
+  for (size_t c = whole_vectors(cols); c < padded; c += 16) {
+    store_in_tile(q, c, n_tokens, zero_int());
   }
   return sum(total);
 }
@@ -179,7 +182,7 @@ void quantize_tile(const float* x, size_t ld_x, const float* gain, float eps, si
     }
     const Quantizer quantize(gain == nullptr ? absmax(x, cols) : greatest(most));
     scale[t] = quantize.scale;
-    sums[t] = quantize_into_tile(row, quantize, n_tokens, cols, q + 4 * t);
+    sums[t] = quantize_into_tile(row, quantize, n_tokens, cols, padded_columns(cols), q + 4 * t);
   }
 }
 

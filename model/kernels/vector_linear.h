@@ -6,16 +6,89 @@
 
 #include "model/kernels/kernels.h"
 #include "model/kernels/vector_elementwise.h"
+#include "model/kernels/vector_unpack.h"
 
 namespace tristill::kernels {
 namespace {
 
 constexpr size_t kPrefetchBytes = 2048;  // ahead, when tokens are few and memory is the limit
 
-// Exact sums of kTileHalves halves from `panel` (of the first of them) and kTokens tokens.
+// Exact sums of kTileHalves halves of a panel and kTokens tokens.
 template <int kTokens>
 struct Sums {
   I32 of[kTileHalves][kTokens];
+};
+
+// One half of a step, of every kind: n planes of 64 unsigned bytes, plane k the weights k of every
+// byte, kOffset too great. Where kInPlace, plane k also comes kFactor<k> times too great for less.
+struct TernaryStep {
+  static constexpr int kPlanes = 4;
+  static constexpr int32_t kOffset = 1;
+  static constexpr size_t kMostPerStep = 4 * 2 * 2 * 127;  // of two bytes a lane
+  static constexpr bool kInPlace = true;
+  Bytes packed;
+  explicit TernaryStep(const uint8_t* w) : packed(load_bytes(w)) {}
+  template <int k>
+  Bytes plane() const {
+    return field<k>(packed);
+  }
+  template <int k>
+  Bytes plane_in_place() const {
+    return field_in_place<k>(packed);
+  }
+  template <int k>
+  static I32 unscaled(I32 sums) {
+    return shift_right<2 * k>(sums);
+  }
+};
+
+struct DenseStep {
+  static constexpr int kPlanes = 5;
+  static constexpr int32_t kOffset = 1;
+  static constexpr size_t kMostPerStep = 5 * 2 * 2 * 127;
+  static constexpr bool kInPlace = true;
+  Bytes fields;  // weights 0 .. 3, two bits each
+  Bytes top;     // 81 times weight 4
+  explicit DenseStep(const uint8_t* w) {
+    const Bytes packed = load_bytes(w);
+    const Bytes rest = remainder<81>(packed);
+    top = sub_bytes(packed, rest);
+    fields = trits(rest);
+  }
+  template <int k>
+  Bytes plane() const {
+    if constexpr (k < 4) return field<k>(fields);
+    return trit<81>(top);
+  }
+  template <int k>
+  Bytes plane_in_place() const {
+    if constexpr (k < 4) return field_in_place<k>(fields);
+    return top;
+  }
+  template <int k>
+  static I32 unscaled(I32 sums) {
+    if constexpr (k < 4) return shift_right<2 * k>(sums);
+    return mul(sums, splat_int(static_cast<int32_t>(kInverseOf81)));
+  }
+  // 81 times this is 1 modulo 2^32: the division is exact.
+  static constexpr uint32_t kInverseOf81 = [] {
+    uint32_t x = 81;
+    for (int i = 0; i < 5; ++i) x *= 2 - 81 * x;
+    return x;
+  }();
+};
+
+struct Int4Step {
+  static constexpr int kPlanes = 2;
+  static constexpr int32_t kOffset = 8;
+  static constexpr size_t kMostPerStep = 2 * 15 * 2 * 127;
+  static constexpr bool kInPlace = false;
+  Bytes packed;
+  explicit Int4Step(const uint8_t* w) : packed(load_bytes(w)) {}
+  template <int k>
+  Bytes plane() const {
+    return nibble<k>(packed);
+  }
 };
 
 inline void prefetch_step(const uint8_t* w) {
@@ -23,40 +96,37 @@ inline void prefetch_step(const uint8_t* w) {
   if (kTileHalves == 2) prefetch(w + kPrefetchBytes + 64);
 }
 
-template <int kTokens, int k>
-inline void multiply_code(const Bytes (&packed)[kTileHalves], const int8_t* q,
-                          Narrow (&part)[kTileHalves][kTokens]) {
+template <class Step, int kTokens, int k = 0>
+inline void multiply_planes(const Step* step, const int8_t* q,
+                            Narrow (&part)[kTileHalves][kTokens]) {
   Bytes w[kTileHalves];
 #pragma GCC unroll 2
-  for (int h = 0; h < kTileHalves; ++h) w[h] = code<k>(packed[h]);
+  for (int h = 0; h < kTileHalves; ++h) w[h] = step[h].template plane<k>();
 #pragma GCC unroll 12
   for (int t = 0; t < kTokens; ++t) {
     const auto x = splat_bytes(q + (k * kTokens + t) * 4);
 #pragma GCC unroll 2
     for (int h = 0; h < kTileHalves; ++h) dot_codes(part[h][t], w[h], x);
   }
+  if constexpr (k + 1 < Step::kPlanes) multiply_planes<Step, kTokens, k + 1>(step, q, part);
 }
 
-template <int kTokens>
-inline Sums<kTokens> ternary_sums(const uint8_t* w, const int8_t* q, size_t steps) {
+template <class Step, int kTokens>
+inline Sums<kTokens> unpacked_sums(const uint8_t* w, const int8_t* q, size_t steps) {
+  constexpr size_t kWidenAfter = kNarrowLimit / Step::kMostPerStep;
   Sums<kTokens> total;
   for (int i = 0; i < kTileHalves * kTokens; ++i) total.of[i / kTokens][i % kTokens] = zero_int();
   for (size_t done = 0; done < steps;) {
-    const size_t now = steps - done < kNarrowSteps ? steps - done : kNarrowSteps;
+    const size_t now = steps - done < kWidenAfter ? steps - done : kWidenAfter;
     Narrow part[kTileHalves][kTokens];
 #pragma GCC unroll 24
     for (int i = 0; i < kTileHalves * kTokens; ++i) part[i / kTokens][i % kTokens] = zero_narrow();
     for (size_t s = 0; s < now; ++s) {
       if (kTokens <= 4) prefetch_step(w);
-      Bytes packed[kTileHalves];
-#pragma GCC unroll 2
-      for (int h = 0; h < kTileHalves; ++h) packed[h] = load_bytes(w + 64 * h);
-      multiply_code<kTokens, 0>(packed, q, part);
-      multiply_code<kTokens, 1>(packed, q, part);
-      multiply_code<kTokens, 2>(packed, q, part);
-      multiply_code<kTokens, 3>(packed, q, part);
+      const Step step[] = {Step(w), Step(w + (kTileHalves - 1) * 64)};
+      multiply_planes<Step, kTokens>(step, q, part);
       w += kStepBytes;
-      q += 16 * kTokens;
+      q += 4 * Step::kPlanes * kTokens;
     }
     done += now;
 #pragma GCC unroll 24
@@ -68,49 +138,52 @@ inline Sums<kTokens> ternary_sums(const uint8_t* w, const int8_t* q, size_t step
   return total;
 }
 
-template <int kTokens, int k>
-inline void multiply_in_place(const Bytes (&packed)[kTileHalves], const int8_t* q,
-                              Narrow (&part)[4][kTileHalves][kTokens]) {
+template <class Step, int kTokens, int k = 0>
+inline void multiply_in_place(const Step* step, const int8_t* q,
+                              Narrow (&part)[Step::kPlanes][kTileHalves][kTokens]) {
   Bytes w[kTileHalves];
 #pragma GCC unroll 2
-  for (int h = 0; h < kTileHalves; ++h) w[h] = code_in_place<k>(packed[h]);
+  for (int h = 0; h < kTileHalves; ++h) w[h] = step[h].template plane_in_place<k>();
 #pragma GCC unroll 3
   for (int t = 0; t < kTokens; ++t) {
     const auto x = splat_bytes(q + (k * kTokens + t) * 4);
 #pragma GCC unroll 2
     for (int h = 0; h < kTileHalves; ++h) dot_codes(part[k][h][t], w[h], x);
   }
+  if constexpr (k + 1 < Step::kPlanes) multiply_in_place<Step, kTokens, k + 1>(step, q, part);
 }
 
-// For few tokens: code k stays at its place in the byte, its sums are 4^k times too great and are
-// shifted once at the end. Saves three shifts a step, and four chains of sums hide the latency.
-template <int kTokens>
-inline Sums<kTokens> ternary_sums_in_place(const uint8_t* w, const int8_t* q, size_t steps) {
-  Narrow part[4][kTileHalves][kTokens];
-#pragma GCC unroll 24
-  for (int i = 0; i < 4 * kTileHalves * kTokens; ++i) {
+template <class Step, int kTokens, int k = 0>
+inline I32 add_unscaled(const Narrow (&part)[Step::kPlanes][kTileHalves][kTokens], int h, int t) {
+  const I32 here = Step::template unscaled<k>(widen(part[k][h][t]));
+  if constexpr (k + 1 < Step::kPlanes) {
+    return add(here, add_unscaled<Step, kTokens, k + 1>(part, h, t));
+  }
+  return here;
+}
+
+// For few tokens: plane k keeps its factor, its sums are divided once at the end. Saves a shift a
+// plane, and a chain of sums for each plane hides the latency.
+template <class Step, int kTokens>
+inline Sums<kTokens> sums_in_place(const uint8_t* w, const int8_t* q, size_t steps) {
+  constexpr int kChains = Step::kPlanes * kTileHalves * kTokens;
+  Narrow part[Step::kPlanes][kTileHalves][kTokens];
+#pragma GCC unroll 30
+  for (int i = 0; i < kChains; ++i) {
     part[i / (kTileHalves * kTokens)][i / kTokens % kTileHalves][i % kTokens] = zero_narrow();
   }
   for (size_t s = 0; s < steps; ++s) {
     prefetch_step(w);
-    Bytes packed[kTileHalves];
-#pragma GCC unroll 2
-    for (int h = 0; h < kTileHalves; ++h) packed[h] = load_bytes(w + 64 * h);
-    multiply_in_place<kTokens, 0>(packed, q, part);
-    multiply_in_place<kTokens, 1>(packed, q, part);
-    multiply_in_place<kTokens, 2>(packed, q, part);
-    multiply_in_place<kTokens, 3>(packed, q, part);
+    const Step step[] = {Step(w), Step(w + (kTileHalves - 1) * 64)};
+    multiply_in_place<Step, kTokens>(step, q, part);
     w += kStepBytes;
-    q += 16 * kTokens;
+    q += 4 * Step::kPlanes * kTokens;
   }
   Sums<kTokens> total;
 #pragma GCC unroll 6
   for (int i = 0; i < kTileHalves * kTokens; ++i) {
-    const int h = i / kTokens;
-    const int t = i % kTokens;
-    total.of[h][t] =
-        add(add(widen(part[0][h][t]), shift_right<2>(widen(part[1][h][t]))),
-            add(shift_right<4>(widen(part[2][h][t])), shift_right<6>(widen(part[3][h][t]))));
+    total.of[i / kTokens][i % kTokens] =
+        add_unscaled<Step, kTokens>(part, i / kTokens, i % kTokens);
   }
   return total;
 }
@@ -145,8 +218,8 @@ inline Sums<kTokens> int8_sums(const uint8_t* w, const int8_t* q, size_t steps) 
 // y of 16 rows and one token.
 inline F32 scaled(const LinearCall& call, size_t half, size_t t, I32 sums) {
   const F32 token = splat(call.x.scale[t]);
-  const F32 row = call.kind == PanelKind::ternary ? splat(call.scale[half])
-                                                  : load(call.scale + half * kHalfRows);
+  const F32 row = scaled_by_row(call.kind) ? load(call.scale + half * kHalfRows)
+                                           : splat(call.scale[half]);
   return mul(to_float(sums), mul(row, token));
 }
 
@@ -179,20 +252,41 @@ void finish_panel(const LinearCall& call, size_t panel, const int32_t* sums) {
   }
 }
 
+template <class Step, int kTokens>
+inline Sums<kTokens> step_sums(const uint8_t* w, const int8_t* q, size_t steps) {
+  if constexpr (Step::kInPlace && kTokens <= kUnshiftedTokens) {
+    return sums_in_place<Step, kTokens>(w, q, steps);
+  } else {
+    return unpacked_sums<Step, kTokens>(w, q, steps);
+  }
+}
+
 template <int kTokens>
 inline Sums<kTokens> panel_sums(PanelKind kind, const uint8_t* w, const int8_t* q, size_t steps) {
-  if (kind == PanelKind::int8) return int8_sums<kTokens>(w, q, steps);
-  if constexpr (kTokens <= kUnshiftedTokens) {
-    return ternary_sums_in_place<kTokens>(w, q, steps);
-  } else {
-    return ternary_sums<kTokens>(w, q, steps);
+  switch (kind) {
+    case PanelKind::ternary: return step_sums<TernaryStep, kTokens>(w, q, steps);
+    case PanelKind::dense: return step_sums<DenseStep, kTokens>(w, q, steps);
+    case PanelKind::int4: return step_sums<Int4Step, kTokens>(w, q, steps);
+    case PanelKind::int8: break;
   }
+  return int8_sums<kTokens>(w, q, steps);
+}
+
+// How much greater than the weights their unsigned side is.
+inline int32_t offset_of(PanelKind kind) {
+  switch (kind) {
+    case PanelKind::ternary: return TernaryStep::kOffset;
+    case PanelKind::dense: return DenseStep::kOffset;
+    case PanelKind::int4: return Int4Step::kOffset;
+    case PanelKind::int8: break;
+  }
+  return kInt8Offset;
 }
 
 template <int kTokens>
 void run_panels(const LinearCall& call) {
   const size_t steps = panel_steps(call.kind, call.cols);
-  const int32_t offset = call.kind == PanelKind::ternary ? 1 : kInt8Offset;
+  const int32_t offset = offset_of(call.kind);
   for (size_t p = call.panel_begin; p < call.panel_end; ++p) {
     const uint8_t* panel = call.panels + p * steps * kStepBytes;
     alignas(64) int32_t sums[2 * kTokens * kHalfRows];

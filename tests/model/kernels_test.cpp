@@ -71,8 +71,8 @@ std::vector<uint8_t> random_panels(RandomStream& random, PanelKind kind, size_t 
                                    size_t n_panels) {
   std::vector<uint8_t> panels(n_panels * panel_bytes(kind, cols));
   for (auto& byte : panels) {
-    byte = static_cast<uint8_t>(random.below(256));
-    if (kind == PanelKind::int8) continue;
+    byte = static_cast<uint8_t>(random.below(kind == PanelKind::dense ? 243 : 256));
+    if (kind != PanelKind::ternary) continue;
     byte = 0;
     for (int k = 0; k < 4; ++k) byte |= static_cast<uint8_t>(random.below(3) << (2 * k));
   }
@@ -153,7 +153,8 @@ TEST_P(Kernels, Int8ProductsAreExactAtTheExtremes) {
 }
 
 TEST_P(Kernels, LinearLayersEqualScalar) {
-  for (const PanelKind kind : {PanelKind::ternary, PanelKind::int8}) {
+  for (const PanelKind kind :
+       {PanelKind::ternary, PanelKind::dense, PanelKind::int8, PanelKind::int4}) {
     for (size_t tokens = 1; tokens <= isa().tile_tokens; ++tokens) {
       for (const size_t cols : {size_t{16}, size_t{72}, size_t{100}, size_t{256}, size_t{768}}) {
         const auto panels = random_panels(random_, kind, cols, 3);
@@ -168,17 +169,18 @@ TEST_P(Kernels, LinearLayersAreExactAtTheExtremes) {
   constexpr size_t kCols = 6912;
   for (const float x : {-1.0F, 0.0F, 1.0F}) {
     const std::vector<float> tokens(isa().tile_tokens * kCols, x);
-    for (const uint8_t codes : {0x00, 0x55, 0xAA}) {
-      const std::vector<uint8_t> panels(panel_bytes(PanelKind::ternary, kCols), codes);
+    struct Extreme {
+      PanelKind kind;
+      uint8_t byte;
+    };
+    for (const Extreme& e :
+         {Extreme{PanelKind::ternary, 0x00}, Extreme{PanelKind::ternary, 0xAA},
+          Extreme{PanelKind::dense, 0}, Extreme{PanelKind::dense, 242},
+          Extreme{PanelKind::int8, 0x80}, Extreme{PanelKind::int8, 0x7F},
+          Extreme{PanelKind::int4, 0x11}, Extreme{PanelKind::int4, 0xFF}}) {
+      const std::vector<uint8_t> panels(panel_bytes(e.kind, kCols), e.byte);
       for (const size_t n : {size_t{1}, isa().tile_tokens}) {
-        expect_linear_equal(isa(), PanelKind::ternary, panels, tokens, n, kCols, 0, 1);
-      }
-    }
-    for (const int w : {-128, -127, 127}) {
-      const std::vector<uint8_t> panels(panel_bytes(PanelKind::int8, kCols),
-                                        static_cast<uint8_t>(w));
-      for (const size_t n : {size_t{1}, isa().tile_tokens}) {
-        expect_linear_equal(isa(), PanelKind::int8, panels, tokens, n, kCols, 0, 1);
+        expect_linear_equal(isa(), e.kind, panels, tokens, n, kCols, 0, 1);
       }
     }
   }

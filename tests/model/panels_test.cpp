@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "base/random.h"
@@ -11,43 +12,50 @@
 namespace tristill {
 namespace {
 
-IntegerMatrix random_integers(WeightKind kind, size_t rows, size_t cols, uint64_t stream) {
+using kernels::PanelKind;
+
+IntegerMatrix random_integers(PanelKind kind, size_t rows, size_t cols, uint64_t stream) {
   RandomStream random(11, stream);
-  const int limit = kind == WeightKind::ternary ? 1 : 127;
+  const int limit = kernels::scaled_by_row(kind) ? 127 : 1;
   IntegerMatrix m{.rows = rows, .cols = cols, .values = std::vector<int8_t>(rows * cols)};
   for (auto& v : m.values) {
-    v = static_cast<int8_t>(static_cast<int>(random.below(static_cast<uint64_t>(2 * limit + 1))) -
-                            limit);
+    v = static_cast<int8_t>(
+        static_cast<int>(random.below(static_cast<uint64_t>(2 * limit + 1))) - limit);
   }
-  m.scale.resize(kind == WeightKind::ternary ? 1 : rows);
+  m.scale.resize(kernels::scaled_by_row(kind) ? rows : 1);
   for (auto& s : m.scale) s = static_cast<float>(random.uniform());
   return m;
 }
 
 struct Panels {
-  Panels(WeightKind kind, Stacking stacking, std::vector<const IntegerMatrix*> parts)
+  Panels(PanelKind kind, Stacking stacking, std::vector<const IntegerMatrix*> parts)
       : matrix(panel_shape(kind, stacking, parts)), memory(matrix.bytes()) {
     matrix.data = memory.data();
     ThreadTeam team(3);
-    fill_panels(matrix, kind, stacking, parts, team);
+    fill_panels(matrix, stacking, parts, team);
   }
   // The weight of a row at a column, by the layout's definition.
   int at(size_t row, size_t col) const {
-    const bool ternary = matrix.kind == kernels::PanelKind::ternary;
-    const size_t step_columns = ternary ? 16 : 4;
-    const size_t panel = row / 32, half = row % 32 / 16, lane = row % 16;
-    const uint8_t byte =
-        memory[panel * kernels::panel_bytes(matrix.kind, matrix.cols) + col / step_columns * 128 +
-               half * 64 + lane * 4 + col % step_columns % 4];
-    if (!ternary) return static_cast<int8_t>(byte);
-    return (byte >> (2 * (col % 16 / 4)) & 3) - 1;
+    const size_t n = kernels::step_columns(matrix.kind);
+    const size_t k = col % n / 4;
+    const uint8_t byte = memory[row / 32 * kernels::panel_bytes(matrix.kind, matrix.cols) +
+                                col / n * 128 + row % 32 / 16 * 64 + row % 16 * 4 + col % 4];
+    switch (matrix.kind) {
+      case PanelKind::ternary: return (byte >> (2 * k) & 3) - 1;
+      case PanelKind::dense: return static_cast<int>(byte / std::lround(std::pow(3, k))) % 3 - 1;
+      case PanelKind::int4: return (byte >> (4 * k) & 15) - 8;
+      case PanelKind::int8: break;
+    }
+    return static_cast<int8_t>(byte);
   }
   PanelMatrix matrix;
   std::vector<uint8_t> memory;
 };
 
+constexpr PanelKind kExact[] = {PanelKind::ternary, PanelKind::dense, PanelKind::int8};
+
 TEST(Panels, SequenceHoldsEveryMatrixBehindTheOther) {
-  for (const WeightKind kind : {WeightKind::ternary, WeightKind::int8}) {
+  for (const PanelKind kind : kExact) {
     const auto q = random_integers(kind, 40, 256, 1);
     const auto k = random_integers(kind, 16, 256, 2);
     const Panels panels(kind, Stacking::sequence, {&q, &k});
@@ -57,20 +65,20 @@ TEST(Panels, SequenceHoldsEveryMatrixBehindTheOther) {
       for (size_t r = 40; r < 48; ++r) ASSERT_EQ(panels.at(r, c), 0);
       for (size_t r = 0; r < 16; ++r) ASSERT_EQ(panels.at(48 + r, c), k.values[r * 256 + c]);
     }
-    if (kind == WeightKind::ternary) {
-      EXPECT_EQ(panels.matrix.scale,
-                (std::vector<float>{q.scale[0], q.scale[0], q.scale[0], k.scale[0]}));
-    } else {
+    if (kind == PanelKind::int8) {
       EXPECT_EQ(panels.matrix.scale[39], q.scale[39]);
       EXPECT_EQ(panels.matrix.scale[48], k.scale[0]);
+    } else {
+      EXPECT_EQ(panels.matrix.scale,
+                (std::vector<float>{q.scale[0], q.scale[0], q.scale[0], k.scale[0]}));
     }
   }
 }
 
 TEST(Panels, AlternatingPutsGateAndUpOfARowIntoOnePanel) {
-  const auto gate = random_integers(WeightKind::ternary, 100, 256, 3);
-  const auto up = random_integers(WeightKind::ternary, 100, 256, 4);
-  const Panels panels(WeightKind::ternary, Stacking::alternating, {&gate, &up});
+  const auto gate = random_integers(PanelKind::ternary, 100, 256, 3);
+  const auto up = random_integers(PanelKind::ternary, 100, 256, 4);
+  const Panels panels(PanelKind::ternary, Stacking::alternating, {&gate, &up});
   EXPECT_EQ(panels.matrix.n_panels(), 7U);
   for (size_t r = 0; r < 100; ++r) {
     for (size_t c = 0; c < 256; ++c) {
@@ -81,7 +89,7 @@ TEST(Panels, AlternatingPutsGateAndUpOfARowIntoOnePanel) {
 }
 
 TEST(Panels, StoredBlocksGiveTheBytesOfTheirValues) {
-  const auto values = random_integers(WeightKind::ternary, 37, 768, 5);
+  const auto values = random_integers(PanelKind::ternary, 37, 768, 5);
   std::vector<uint8_t> packed(37 * packed_ternary_bytes(768));
   pack_ternary(values.values.data(), 37, 768, packed.data());
   std::vector<std::byte> blocks(packed.size() / 64 * kTernaryBlockBytes);
@@ -90,19 +98,37 @@ TEST(Panels, StoredBlocksGiveTheBytesOfTheirValues) {
   }
   const IntegerMatrix stored{
       .rows = 37, .cols = 768, .scale = values.scale, .stored_blocks = blocks};
-  EXPECT_EQ(Panels(WeightKind::ternary, Stacking::sequence, {&values}).memory,
-            Panels(WeightKind::ternary, Stacking::sequence, {&stored}).memory);
+  for (const PanelKind kind : {PanelKind::ternary, PanelKind::dense}) {
+    EXPECT_EQ(Panels(kind, Stacking::sequence, {&values}).memory,
+              Panels(kind, Stacking::sequence, {&stored}).memory);
+  }
   EXPECT_EQ(unpacked_values(stored), values.values);
 }
 
 TEST(Panels, ColumnsAreZerosBeyondTheMatrix) {
-  const auto odd = random_integers(WeightKind::int8, 5, 70, 6);
-  const Panels panels(WeightKind::int8, Stacking::sequence, {&odd});
-  for (size_t c = 70; c < 80; ++c) EXPECT_EQ(panels.at(2, c), 0);
+  const auto odd = random_integers(PanelKind::int8, 5, 70, 6);
+  const Panels panels(PanelKind::int8, Stacking::sequence, {&odd});
+  for (size_t c = 70; c < 72; ++c) EXPECT_EQ(panels.at(2, c), 0);
   std::vector<float> row(70);
   read_int8_row(panels.matrix, 4, row.data());
   for (size_t c = 0; c < 70; ++c) {
     EXPECT_EQ(row[c], static_cast<float>(odd.values[4 * 70 + c]) * odd.scale[4]);
+  }
+}
+
+TEST(Panels, Int4LosesLessThanAPlainRounding) {
+  const auto rows = random_integers(PanelKind::int8, 33, 256, 7);
+  const Panels panels(PanelKind::int4, Stacking::sequence, {&rows});
+  for (size_t r = 0; r < 33; ++r) {
+    double loss = 0, plain = 0;
+    for (size_t c = 0; c < 256; ++c) {
+      const double exact = static_cast<double>(rows.values[r * 256 + c] * rows.scale[r]);
+      ASSERT_LE(std::abs(panels.at(r, c)), 7);
+      loss += std::pow(exact - panels.at(r, c) * static_cast<double>(panels.matrix.scale[r]), 2);
+      const double step = 127.0 / 7.0 * static_cast<double>(rows.scale[r]);
+      plain += std::pow(exact - std::round(exact / step) * step, 2);
+    }
+    EXPECT_LE(loss, plain * 1.0001) << r;
   }
 }
 

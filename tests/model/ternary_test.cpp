@@ -37,12 +37,12 @@ TEST(Ternary, LinearLayerGivesReferenceVectorT3) {
   IntegerMatrix w{.rows = 2, .cols = 4, .values = std::vector<int8_t>(8)};
   w.scale = {ternarize(kWeights, w.values)};
   const IntegerMatrix* parts[] = {&w};
-  PanelMatrix panels = panel_shape(WeightKind::ternary, Stacking::sequence, parts);
+  PanelMatrix panels = panel_shape(kernels::PanelKind::ternary, Stacking::sequence, parts);
   std::vector<uint8_t> memory(panels.bytes());
   panels.data = memory.data();
   ThreadTeam team(1);
-  fill_panels(panels, WeightKind::ternary, Stacking::sequence, parts, team);
-  int8_t q[16];
+  fill_panels(panels, Stacking::sequence, parts, team);
+  int8_t q[kernels::padded_columns(4)];
   float scale = 0.0F;
   int32_t sum = 0;
   kernels::kScalar.quantize_tile(kInput.data(), 4, nullptr, 0.0F, 1, 4, q, &scale, &sum, nullptr);

@@ -160,11 +160,11 @@ TEST_F(RunTest, TrainerAndEngineHaveTheSameAccumulators) {
   const IntegerMatrix matrix{
       .rows = 96, .cols = 512, .values = {values, values + 96 * 512}, .scale = {1.0F}};
   const IntegerMatrix* parts[] = {&matrix};
-  PanelMatrix panels = panel_shape(WeightKind::ternary, Stacking::sequence, parts);
+  PanelMatrix panels = panel_shape(kernels::PanelKind::ternary, Stacking::sequence, parts);
   std::vector<uint8_t> memory(panels.bytes());
   panels.data = memory.data();
   ThreadTeam team(1);
-  fill_panels(panels, WeightKind::ternary, Stacking::sequence, parts, team);
+  fill_panels(panels, Stacking::sequence, parts, team);
   for (const auto* const* table = kernels::runnable(); *table != nullptr; ++table) {
     torch::Tensor engine = at::empty({33, 96}, at::kInt);
     for (int64_t t = 0; t < 33; ++t) {  // a tile of one token is a plain row

@@ -18,7 +18,7 @@ namespace tristill {
 // How the weights lie in memory. The choice of ternary panels changes no result.
 struct PackingOptions {
   enum class Ternary {
-    automatic,  // dense when the model exceeds the caches near the cores and the CPU unpacks it well
+    automatic,  // dense for models beyond the near caches, where the CPU unpacks it well
     two_bit,
     dense
   } ternary = Ternary::automatic;

@@ -28,7 +28,8 @@ constexpr size_t kHalfRows = 16;
 constexpr size_t kStepBytes = 128;
 
 constexpr size_t step_columns(PanelKind kind) {
-  return kind == PanelKind::ternary ? 16 : kind == PanelKind::dense ? 20 : kind == PanelKind::int8 ? 4 : 8;
+  constexpr size_t kColumns[] = {16, 20, 4, 8};
+  return kColumns[static_cast<size_t>(kind)];
 }
 // One scale a matrix (stored a half panel), or one a row.
 constexpr bool scaled_by_row(PanelKind kind) {
@@ -57,7 +58,7 @@ enum class Finish {
   sums,              // int32 out[t, r] = acc
   store,             // out[t, r] = y
   add,               // out[t, r] = out[t, r] + y
-  swiglu,            // out[t, i] = silu(g) * u: rows of even halves are gates g, of odd ones ups u
+  swiglu,  // out[t, i] = silu(g) * u: rows of even halves are gates g, of odd ones ups u
   squared_relu_glu,  // out[t, i] = relu(g)^2 * u
 };
 
@@ -110,15 +111,16 @@ struct KvHead {
 // Queries of one sequence that share a head's keys and values.
 struct AttentionCall {
   KvHead kv;
-  const float* const* q;   // [n_queries] rows of head_dim, scaled by 1 / sqrt(head_dim)
-  float* const* out;       // [n_queries] rows of head_dim
+  const float* const* q;  // [n_queries] rows of head_dim, scaled by 1 / sqrt(head_dim)
+  float* const* out;  // [n_queries] rows of head_dim
   const uint32_t* length;  // [n_queries] positions it sees, at least 1; never falling
   size_t n_queries;
   float* scores;  // scratch: 8 * (positions + head_dim, each rounded up to 16)
 };
 
 struct KernelTable {
-  const char* isa;  // "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon", "neoni8mm"
+  // "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon" or "neoni8mm".
+  const char* isa;
   size_t tile_tokens;
   bool unpacks_dense;  // fast enough that the dense kind pays where memory is the limit
 
@@ -140,7 +142,7 @@ struct KernelTable {
   // plain rows. The trainer's product.
   //   q [tokens, cols] int8;  acc leading dimension ld_acc.
   struct Int8View {
-    const int8_t* weights;   // [rows, cols]
+    const int8_t* weights;  // [rows, cols]
     const int32_t* row_sum;  // [rows], sum of each row (unsigned x signed dot products need it)
     size_t rows;
     size_t cols;  // any

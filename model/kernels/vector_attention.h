@@ -13,7 +13,7 @@ inline uint8_t* block_of(const KvHead& kv, size_t position) {
   return kv.base + kv.blocks[position / kKvPositions] * kv.stride;
 }
 
-// The parts of a block, as kernels.h lays them out.
+// The parts of a block.
 struct KvBlock {
   uint8_t* keys;
   uint8_t* values;
@@ -26,15 +26,13 @@ struct KvBlock {
         value_scale(key_scale + kKvPositions) {}
 };
 
-constexpr float kMostHalf = 65504.0F;
-
 inline void store_halves(const KvHead& kv, size_t position, const float* key, const float* value) {
   const KvBlock block(kv, position);
   const size_t slot = position % kKvPositions;
   auto* keys = reinterpret_cast<uint16_t*>(block.keys) + slot;
   auto* values = reinterpret_cast<uint16_t*>(block.values) + slot * whole_vectors(kv.head_dim);
-  const F32 most = splat(kMostHalf);
-  const F32 least = splat(-kMostHalf);
+  const F32 most = splat(65504.0F);
+  const F32 least = splat(-65504.0F);
   for (size_t d = 0; d < kv.head_dim; d += 16) {
     const size_t n = left(kv.head_dim, d);
     uint16_t halves[16];
@@ -71,8 +69,8 @@ void store_kv(const KvHead& kv, size_t position, const float* key, const float* 
   }
 }
 
-// Blocks lie far apart: what will be read next is fetched while this is worked on. Positions beyond
-// the last are harmless: the last block is fetched again.
+// Blocks lie far apart: what will be read next is fetched while this is worked on. Beyond the end
+// the last block is fetched again.
 inline const uint8_t* block_ahead(const KvHead& kv, size_t position, size_t end) {
   return block_of(kv, position < end ? position : end - 1);
 }
@@ -85,7 +83,7 @@ struct QuantizedQuery {
   int32_t offset = 0;  // what the unsigned side of the product adds too much
 };
 
-// Queries first .. first + kQueries of the call and where their scores go.
+// Queries and where their scores go.
 struct ScoreRows {
   const float* const* q;
   const QuantizedQuery* quantized;
@@ -261,7 +259,7 @@ void attend_to(const AttentionCall& call, size_t first) {
   const size_t dim = call.kv.head_dim;
   const size_t last = call.length[first + kQueries - 1];
   const size_t rounded = (last + 15) / 16 * 16;
-  const float* const* q = call.q + first;
+  const auto* q = call.q + first;
   float* scores[kQueries];
   float inverse[kQueries];
   QuantizedQuery quantized[kQueries];

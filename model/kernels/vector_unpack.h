@@ -33,8 +33,7 @@ inline Bytes remainder(Bytes v) {
   return min_bytes(less, sub_bytes(v, splat_byte(2 * kPower)));
 }
 
-// 0, kPower, 2 kPower -> 0, 1, 2: kPower is odd, and 2 kPower has a bit that kPower lacks, one above
-// its highest.
+// 0, kPower, 2 kPower -> 0, 1, 2: kPower is odd, and only 2 kPower has the bit above its highest.
 template <int kPower>
 inline Bytes trit(Bytes v) {
   constexpr int kShift = kPower == 81 ? 6 : kPower == 27 ? 4 : kPower == 9 ? 3 : 1;

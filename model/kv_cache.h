@@ -36,6 +36,7 @@ class KvCache {
   KvBlockId acquire();           // CHECKs that one is free
   void share(KvBlockId block);   // one release more
   void release(KvBlockId block);
+  uint32_t n_holders(KvBlockId block) const { return references_[block]; }
 
   void copy(KvBlockId from, KvBlockId to);  // the contents
   std::span<uint8_t> contents(KvBlockId block);

@@ -1,17 +1,16 @@
 #include "model/engine/engine.h"
 
 #include <algorithm>
-#include <deque>
 #include <mutex>
 #include <thread>
 
 #include "base/check.h"
 #include "base/log.h"
 #include "model/engine/generation.h"
+#include "model/engine/prefix_index.h"
 #include "model/engine/scheduler.h"
 #include "model/engine/sequence.h"
-#include "model/kv_cache.h"
-#include "model/threads.h"
+#include "model/engine/waiting_queue.h"
 #include "model/transformer.h"
 
 namespace tristill::engine {
@@ -19,6 +18,8 @@ namespace {
 
 constexpr uint64_t kDefaultCacheBytes = uint64_t{1} << 30;
 constexpr size_t kLogitRows = 32;  // rows of logits held at once
+// Rows of a step that cost little more than one: what drafts of all sequences may fill.
+constexpr uint32_t kDraftRows = 12;
 
 uint32_t context_limit(const ModelConfig& config, const EngineOptions& options) {
   return options.max_context == 0 ? config.max_context
@@ -30,17 +31,28 @@ uint32_t count_blocks(const ModelConfig& config, const EngineOptions& options) {
   uint64_t blocks = kv_blocks_for(options.kv_cache_tokens);
   if (blocks == 0) {
     blocks = uint64_t{kv_blocks_for(context_limit(config, options))} * options.max_sequences;
-    blocks = std::min(blocks, kDefaultCacheBytes / kv_block_bytes(config));
+    blocks = std::min(blocks, kDefaultCacheBytes / kv_block_bytes(config, options.kv_format));
   }
   return static_cast<uint32_t>(std::clamp<uint64_t>(blocks, 1, kMost));
 }
 
-TokenEvent finish_event(FinishReason reason, std::string error = {}) {
-  TokenEvent event;
-  event.kind = TokenEvent::Kind::finish;
-  event.finish = reason;
-  event.error = std::move(error);
-  return event;
+// How many tokens two texts have in common from their beginning.
+uint32_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
+  const size_t most = std::min(a.size(), b.size());
+  const auto end = std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(most), b.begin());
+  return static_cast<uint32_t>(end.first - a.begin());
+}
+
+// First the one that gives up its place last.
+bool outranks(const std::unique_ptr<Sequence>& a, const std::unique_ptr<Sequence>& b) {
+  const int32_t x = a->state->request.priority;
+  const int32_t y = b->state->request.priority;
+  return x > y || (x == y && a->arrival < b->arrival);
+}
+
+bool is_late(const Sequence& sequence) {
+  const auto& deadline = sequence.state->request.deadline;
+  return deadline && std::chrono::steady_clock::now() >= *deadline;
 }
 
 }  // namespace
@@ -55,12 +67,30 @@ struct Engine::Impl {
   void run();
   bool take_inbox();
   void drop_cancelled();
+  void end_late();
   void step();
+  StepPlan plan(std::span<Sequence* const> candidates);
+  RunningNeed need_of(Sequence& sequence, uint32_t n_generating);
+  WaitingNeed need_of_waiting(const Sequence& sequence);
+  std::vector<Sequence*> admissible();
+  bool gains_by_waiting(const Sequence& sequence, const Sequence& first);
+  bool awaits_twin(const Sequence& sequence);
+  uint32_t count_free_blocks();
+  void admit(Sequence& sequence);
+  void copy_from_running(Sequence& sequence, uint32_t most);
+  void preempt_last();
+  void release(Sequence& sequence);
   void compute(const StepPlan& plan);
   void fail_step(const char* reason);
-  void place(Sequence& sequence, uint32_t n_tokens);
+  void place(Sequence& sequence, const Grant& grant);
+  KvBlockId acquire_block();
+  void publish(Sequence& sequence);
   void read_logits();
-  void continue_sequence(Sequence& sequence, uint32_t position, std::span<const float> logits);
+  void read_row(Sequence& sequence, uint32_t position, std::span<const float> logits);
+  void score_prompt(Sequence& sequence, uint32_t position, std::span<const float> logits);
+  void choose_token(Sequence& sequence, std::span<const float> logits);
+  void settle_drafts(Sequence& sequence);
+  void check_draft(Sequence& sequence, uint32_t position);
   void score(Sequence& sequence, TokenEvent& event, std::span<const float> logits);
   void emit_first_prompt_token(Sequence& sequence);
   void finish(Sequence& sequence, FinishReason reason, std::string error = {});
@@ -78,24 +108,27 @@ struct Engine::Impl {
   const std::shared_ptr<const Model> model;
   const EngineOptions options;
 
-  mutable std::mutex mutex;  // guards inbox, stats, stopping, draining
+  mutable std::mutex mutex;  // guards the next five
   std::condition_variable wake;
-  std::deque<std::unique_ptr<Sequence>> inbox;
+  std::vector<std::unique_ptr<Sequence>> inbox;
   EngineStats stats;
   bool stopping = false;
   bool draining = false;
 
   // The engine thread's own.
   KvCache cache;
+  PrefixIndex index;
   const uint32_t max_context;
-  ThreadTeam team;
+  const std::shared_ptr<ThreadTeam> team;
   Transformer transformer;
-  std::deque<std::unique_ptr<Sequence>> waiting;
-  std::vector<std::unique_ptr<Sequence>> running;
+  WaitingQueue waiting;
+  std::vector<std::unique_ptr<Sequence>> running;  // by rank
+  uint64_t n_arrived = 0;
   EngineStats counted;  // copied to stats once a step
   std::vector<Segment> segments;
   std::vector<WantedRow> wanted_rows;
   std::vector<uint32_t> rows;
+  std::vector<bool> is_held;  // scratch: one a block
   SamplerScratch sampler_scratch;
   std::vector<float> logprob_scratch;
 
@@ -105,12 +138,16 @@ struct Engine::Impl {
 Engine::Impl::Impl(std::shared_ptr<const Model> served, const EngineOptions& wanted)
     : model(std::move(served)),
       options(wanted),
-      cache(model->config, count_blocks(model->config, options)),
+      cache(model->config, count_blocks(model->config, options), options.kv_format),
+      index(cache),
       max_context(std::min<uint32_t>(context_limit(model->config, options),
                                      cache.n_blocks() * kKvBlockTokens)),
-      team(options.n_threads == 0 ? usable_cores() : options.n_threads),
-      transformer(model, cache, team, max_context) {
-  CHECK(options.max_sequences > 0 && options.step_tokens > 0);
+      team(options.team != nullptr
+               ? options.team
+               : std::make_shared<ThreadTeam>(options.n_threads == 0 ? usable_cores()
+                                                                     : options.n_threads)),
+      transformer(model, cache, *team, max_context) {
+  CHECK(options.max_sequences > 0 && options.step_tokens > 0 && options.prefill_tokens > 0);
   counted.kv_tokens_total = cache.n_blocks() * kKvBlockTokens;
   stats = counted;
   thread = std::thread([this] { run(); });
@@ -154,7 +191,7 @@ Result<Generation> Engine::Impl::submit(GenerationRequest request) {
   const auto room = max_context - static_cast<uint32_t>(request.prompt.size());
   const uint32_t max_tokens = std::min(request.max_tokens, room);
   auto state = std::make_shared<GenerationState>(std::move(request));
-  auto sequence = std::make_unique<Sequence>(state, max_tokens);
+  auto sequence = std::make_unique<Sequence>(state, max_tokens, options.draft_tokens);
   {
     const std::lock_guard lock(mutex);
     if (draining) return Error{ErrorCode::unavailable, "the server is shutting down", ""};
@@ -174,6 +211,7 @@ void Engine::Impl::run() {
   while (take_inbox()) {
     try {
       drop_cancelled();
+      end_late();
       step();
     } catch (const std::exception& failure) {
       fail_step(failure.what());
@@ -182,7 +220,10 @@ void Engine::Impl::run() {
     publish_stats();
   }
   for (auto& sequence : running) finish(*sequence, FinishReason::error, "the engine stopped");
-  for (auto& sequence : waiting) finish(*sequence, FinishReason::error, "the engine stopped");
+  waiting.erase_if([this](Sequence& sequence) {
+    finish(sequence, FinishReason::error, "the engine stopped");
+    return true;
+  });
 }
 
 // Waits for work; false when the engine must end.
@@ -190,48 +231,224 @@ bool Engine::Impl::take_inbox() {
   std::unique_lock lock(mutex);
   wake.wait(lock,
             [this] { return stopping || !inbox.empty() || !running.empty() || !waiting.empty(); });
-  for (auto& sequence : inbox) waiting.push_back(std::move(sequence));
+  for (auto& sequence : inbox) {
+    sequence->arrival = n_arrived++;
+    waiting.push(std::move(sequence));
+  }
   inbox.clear();
   stats.waiting = static_cast<uint32_t>(waiting.size());
   return !stopping;
 }
 
 void Engine::Impl::drop_cancelled() {
-  const auto drop = [this](std::unique_ptr<Sequence>& sequence) {
-    if (!sequence->state->cancelled.load(std::memory_order_acquire)) return false;
-    for (const KvBlockId block : sequence->blocks) cache.release(block);
+  const auto drop = [this](Sequence& sequence) {
+    if (!sequence.state->cancelled.load(std::memory_order_acquire)) return false;
+    release(sequence);
     ++counted.cancelled;
     return true;
   };
-  std::erase_if(running, drop);
-  std::erase_if(waiting, drop);
+  std::erase_if(running, [&](auto& sequence) { return drop(*sequence); });
+  waiting.erase_if(drop);
+}
+
+void Engine::Impl::end_late() {
+  for (auto& sequence : running) {
+    if (is_late(*sequence)) finish(*sequence, FinishReason::deadline);
+  }
+  retire_finished();
+  waiting.erase_if([this](Sequence& sequence) {
+    if (!is_late(sequence)) return false;
+    if (sequence.n_output() > 0) {
+      finish(sequence, FinishReason::deadline);
+    } else {
+      finish(sequence, FinishReason::error, "the deadline passed before a place was free");
+    }
+    return true;
+  });
 }
 
 void Engine::Impl::step() {
-  std::vector<RunningNeed> running_needs;
-  std::vector<WaitingNeed> waiting_needs;
-  uint32_t promised = 0;
-  for (const auto& s : running) {
-    running_needs.push_back({s->n_missing()});
-    promised += s->n_reserved_blocks;
-  }
-  for (const auto& s : waiting) {
-    if (running.size() + waiting_needs.size() >= options.max_sequences) break;
-    waiting_needs.push_back({s->n_missing(), s->n_reserved_blocks});
-  }
-  const StepPlan plan = plan_step(running_needs, waiting_needs,
-                                  {.step_tokens = options.step_tokens,
-                                   .max_sequences = options.max_sequences,
-                                   .free_blocks = cache.n_blocks() - promised,
-                                   .step = counted.steps});
-  for (uint32_t i = 0; i < plan.n_admitted; ++i) {
-    emit_first_prompt_token(*waiting.front());
-    running.push_back(std::move(waiting.front()));
-    waiting.pop_front();
+  const std::vector<Sequence*> candidates = admissible();
+  StepPlan step_plan = plan(candidates);
+  for (uint32_t i = 0; i < step_plan.n_preempted; ++i) preempt_last();
+  step_plan.grants.erase(step_plan.grants.begin() + static_cast<std::ptrdiff_t>(running.size()),
+                         step_plan.grants.begin() +
+                             static_cast<std::ptrdiff_t>(running.size() + step_plan.n_preempted));
+  for (uint32_t i = 0; i < step_plan.n_admitted; ++i) {
+    running.push_back(waiting.take(*candidates[i]));
+    admit(*running.back());
+    // More of its beginning may be known by now than when the step was planned.
+    uint32_t& granted = step_plan.grants[running.size() - 1].tokens;
+    granted = std::min(granted, running.back()->n_missing());
   }
   if (running.empty()) return;
   ++counted.steps;
-  compute(plan);
+  compute(step_plan);
+  std::stable_sort(running.begin(), running.end(), outranks);
+}
+
+StepPlan Engine::Impl::plan(std::span<Sequence* const> candidates) {
+  std::vector<RunningNeed> running_needs;
+  std::vector<WaitingNeed> waiting_needs;
+  const auto n_generating = static_cast<uint32_t>(std::count_if(
+      running.begin(), running.end(), [](const auto& s) { return s->generates(); }));
+  for (auto& sequence : running) running_needs.push_back(need_of(*sequence, n_generating));
+  for (const Sequence* sequence : candidates) waiting_needs.push_back(need_of_waiting(*sequence));
+  return plan_step(running_needs, waiting_needs,
+                   {.step_tokens = options.step_tokens,
+                    .prefill_tokens = options.prefill_tokens,
+                    .max_sequences = options.max_sequences,
+                    .free_blocks = count_free_blocks(),
+                    .block_tokens = kKvBlockTokens,
+                    .step = counted.steps});
+}
+
+RunningNeed Engine::Impl::need_of(Sequence& sequence, uint32_t n_generating) {
+  sequence.guess.clear();
+  if (sequence.generates() && n_generating <= kDraftRows && sequence.max_tokens > 0) {
+    // The last output token is never computed, and no position lies beyond the context.
+    const uint32_t room = std::min(sequence.max_tokens - sequence.n_output() - 1,
+                                   max_context - static_cast<uint32_t>(sequence.tokens.size()));
+    const auto guess = sequence.drafter.guess(sequence.tokens, sequence.n_prompt,
+                                              std::min(room, kDraftRows / n_generating - 1));
+    sequence.guess.assign(guess.begin(), guess.end());
+  }
+  uint32_t own = 0;
+  for (size_t i = 0; i < sequence.blocks.size(); ++i) {
+    const uint32_t holders = i < sequence.n_published ? 2 : 1;
+    if (cache.n_holders(sequence.blocks[i]) <= holders) ++own;
+  }
+  return {.missing_tokens = sequence.n_missing(),
+          .draft_tokens = static_cast<uint32_t>(sequence.guess.size()),
+          .computed_tokens = sequence.n_computed,
+          .held_blocks = static_cast<uint32_t>(sequence.blocks.size()),
+          .own_blocks = own};
+}
+
+// Blocks of its beginning that a running sequence holds cost nothing; those that only the index
+// holds count as free until it takes them.
+WaitingNeed Engine::Impl::need_of_waiting(const Sequence& sequence) {
+  const auto n_tokens = static_cast<uint32_t>(sequence.tokens.size());
+  uint32_t blocks = kv_blocks_for(std::min(n_tokens + 1, max_context));
+  if (!options.prefix_cache || sequence.scores_prompt()) return {n_tokens, blocks};
+  const auto match = index.match(std::span(sequence.tokens).first(n_tokens - 1));
+  for (const KvBlockId block : match.blocks) {
+    if (cache.n_holders(block) > 1) --blocks;
+  }
+  return {n_tokens - match.n_tokens(), blocks};
+}
+
+// Those whose turn it is, without those that a running one works for.
+std::vector<Sequence*> Engine::Impl::admissible() {
+  if (running.size() >= options.max_sequences) return {};
+  auto candidates = waiting.first(options.max_sequences - running.size());
+  std::erase_if(candidates, [this](const Sequence* sequence) { return awaits_twin(*sequence); });
+  // Of several with the same beginning the first goes ahead alone.
+  std::vector<Sequence*> ahead;
+  for (Sequence* candidate : candidates) {
+    const bool follows = std::any_of(ahead.begin(), ahead.end(), [&](const Sequence* first) {
+      return gains_by_waiting(*candidate, *first);
+    });
+    if (!follows) ahead.push_back(candidate);
+  }
+  return ahead;
+}
+
+// Once `first` has computed the beginning that both share, this one need not.
+bool Engine::Impl::gains_by_waiting(const Sequence& sequence, const Sequence& first) {
+  if (!options.prefix_cache || sequence.scores_prompt()) return false;
+  const uint32_t common = common_prefix(sequence.tokens, first.tokens);
+  if (common < kKvBlockTokens) return false;
+  const auto known = index.match(std::span(sequence.tokens).first(common));
+  return known.blocks.size() < common / kKvBlockTokens;
+}
+
+// A running sequence is about to compute a block that this one could take over.
+bool Engine::Impl::awaits_twin(const Sequence& sequence) {
+  if (!options.prefix_cache || sequence.scores_prompt()) return false;
+  for (const auto& other : running) {
+    if (other->n_missing() <= 1) continue;
+    const uint32_t common = common_prefix(sequence.tokens, other->tokens);
+    if (common / kKvBlockTokens > other->n_computed / kKvBlockTokens) return true;
+  }
+  return false;
+}
+
+// Free now, or held by the prefix index alone.
+uint32_t Engine::Impl::count_free_blocks() {
+  is_held.assign(cache.n_blocks(), false);
+  uint32_t held_of_index = 0;
+  for (const auto& sequence : running) {
+    for (uint32_t i = 0; i < sequence->n_published; ++i) {
+      if (is_held[sequence->blocks[i]]) continue;
+      is_held[sequence->blocks[i]] = true;
+      ++held_of_index;
+    }
+  }
+  return cache.n_free() + index.n_blocks() - held_of_index;
+}
+
+// Takes over what is known of its beginning; its last token is always computed: it gives the
+// logits.
+void Engine::Impl::admit(Sequence& sequence) {
+  emit_first_prompt_token(sequence);
+  if (!options.prefix_cache || sequence.scores_prompt()) return;
+  const auto most = static_cast<uint32_t>(sequence.tokens.size()) - 1;
+  const auto match = index.match(std::span(sequence.tokens).first(most));
+  for (const KvBlockId block : match.blocks) {
+    cache.share(block);
+    sequence.blocks.push_back(block);
+  }
+  sequence.n_published = static_cast<uint32_t>(match.blocks.size());
+  sequence.n_computed = sequence.n_published * kKvBlockTokens;
+  if (match.n_partial > 0) {
+    cache.share(match.partial);  // or the search for a free block might evict it
+    const KvBlockId block = acquire_block();
+    cache.copy(match.partial, block);
+    cache.release(match.partial);
+    sequence.blocks.push_back(block);
+    sequence.n_computed += match.n_partial;
+  }
+  copy_from_running(sequence, most);
+  if (!sequence.was_preempted) {
+    sequence.n_cached = std::min(sequence.n_computed, sequence.n_prompt);
+    counted.cached_prompt_tokens += sequence.n_cached;
+  }
+}
+
+// The last block of another's beginning, not yet whole: copied, because both will write on in it.
+void Engine::Impl::copy_from_running(Sequence& sequence, uint32_t most) {
+  const Sequence* donor = nullptr;
+  uint32_t best = sequence.n_computed;
+  for (const auto& other : running) {
+    if (other.get() == &sequence) continue;
+    const auto known = std::span(other->tokens).first(other->n_computed);
+    const uint32_t common = common_prefix(std::span(sequence.tokens).first(most), known);
+    if (common <= best || common / kKvBlockTokens != sequence.n_published) continue;
+    best = common;
+    donor = other.get();
+  }
+  if (donor == nullptr) return;
+  if (sequence.blocks.size() == sequence.n_published) sequence.blocks.push_back(acquire_block());
+  cache.copy(donor->blocks[sequence.n_published], sequence.blocks.back());
+  sequence.n_computed = best;
+}
+
+// Its whole blocks stay known while nobody needs the room.
+void Engine::Impl::preempt_last() {
+  auto sequence = std::move(running.back());
+  running.pop_back();
+  release(*sequence);
+  sequence->was_preempted = true;
+  ++counted.preempted;
+  waiting.push_front(std::move(sequence));
+}
+
+void Engine::Impl::release(Sequence& sequence) {
+  for (const KvBlockId block : sequence.blocks) cache.release(block);
+  sequence.blocks.clear();
+  sequence.n_computed = 0;
+  sequence.n_published = 0;
 }
 
 // Memory is short, or our own defect: whoever takes part fails, the engine lives.
@@ -241,26 +458,30 @@ void Engine::Impl::fail_step(const char* reason) {
 }
 
 // Runs the granted tokens through the model, then serves everyone who waits for logits.
-void Engine::Impl::compute(const StepPlan& plan) {
+void Engine::Impl::compute(const StepPlan& step_plan) {
   segments.clear();
   wanted_rows.clear();
   uint32_t row = 0;
   for (size_t i = 0; i < running.size(); ++i) {
     Sequence& sequence = *running[i];
-    const uint32_t n = plan.grants[i];
-    if (n == 0) continue;
-    place(sequence, n);
-    for (uint32_t t = 0; t < n; ++t, ++row) {
+    if (step_plan.grants[i].tokens == 0) {
+      sequence.guess.clear();
+      continue;
+    }
+    place(sequence, step_plan.grants[i]);
+    for (uint32_t t = 0; t < sequence.step_tokens.size(); ++t, ++row) {
       const uint32_t position = sequence.n_computed + t;
       if (sequence.wants_logits(position)) wanted_rows.push_back({&sequence, row, position});
     }
   }
+  const ThreadTeam::Turn turn(*team);
   transformer.forward(segments);
   for (size_t i = 0; i < running.size(); ++i) {
     Sequence& sequence = *running[i];
     const uint32_t before = std::min(sequence.n_computed, sequence.n_prompt);
-    sequence.n_computed += plan.grants[i];
+    sequence.n_computed += step_plan.grants[i].tokens;
     counted.prompt_tokens += std::min(sequence.n_computed, sequence.n_prompt) - before;
+    publish(sequence);
   }
   read_logits();
   for (auto& sequence : running) {
@@ -270,14 +491,35 @@ void Engine::Impl::compute(const StepPlan& plan) {
   }
 }
 
-// Gives the sequence blocks for n more tokens and puts them into the batch.
-void Engine::Impl::place(Sequence& sequence, uint32_t n_tokens) {
+// Gives the sequence blocks for what it computes and puts it into the batch.
+void Engine::Impl::place(Sequence& sequence, const Grant& grant) {
+  const auto missing = std::span(sequence.tokens).subspan(sequence.n_computed, grant.tokens);
+  sequence.step_tokens.assign(missing.begin(), missing.end());
+  sequence.guess.resize(grant.drafts);
+  sequence.n_right = 0;
+  sequence.step_tokens.insert(sequence.step_tokens.end(), sequence.guess.begin(),
+                              sequence.guess.end());
+  const auto n_tokens = static_cast<uint32_t>(sequence.step_tokens.size());
   const uint32_t blocks = kv_blocks_for(sequence.n_computed + n_tokens);
-  CHECK(blocks <= sequence.n_reserved_blocks);
-  while (sequence.blocks.size() < blocks) sequence.blocks.push_back(cache.acquire());
-  segments.push_back({.tokens = std::span(sequence.tokens).subspan(sequence.n_computed, n_tokens),
+  while (sequence.blocks.size() < blocks) sequence.blocks.push_back(acquire_block());
+  segments.push_back({.tokens = sequence.step_tokens,
                       .position = sequence.n_computed,
                       .blocks = sequence.blocks});
+}
+
+KvBlockId Engine::Impl::acquire_block() {
+  if (cache.n_free() == 0) counted.evicted_blocks += index.evict(1);
+  return cache.acquire();
+}
+
+// Makes the blocks that are whole now known to others.
+void Engine::Impl::publish(Sequence& sequence) {
+  if (!options.prefix_cache) return;
+  const uint32_t whole = sequence.n_computed / kKvBlockTokens;
+  if (whole <= sequence.n_published) return;
+  index.insert(std::span(sequence.tokens).first(size_t{whole} * kKvBlockTokens),
+               std::span(sequence.blocks).first(whole));
+  sequence.n_published = whole;
 }
 
 void Engine::Impl::read_logits() {
@@ -291,28 +533,53 @@ void Engine::Impl::read_logits() {
       const WantedRow& wanted = wanted_rows[from + i];
       if (wanted.sequence->done) continue;
       try {
-        continue_sequence(*wanted.sequence, wanted.position,
-                          logits.subspan(i * vocabulary, vocabulary));
+        read_row(*wanted.sequence, wanted.position, logits.subspan(i * vocabulary, vocabulary));
       } catch (const std::exception& failure) {
         log_error("generation failed", {{"model", model->name}, {"reason", failure.what()}});
         finish(*wanted.sequence, FinishReason::error, failure.what());
       }
     }
   }
+  for (auto& sequence : running) settle_drafts(*sequence);
 }
 
-// The logits at a position are there: scores the next prompt token, or chooses the next token.
-void Engine::Impl::continue_sequence(Sequence& sequence, uint32_t position,
-                                     std::span<const float> logits) {
+// Right drafts were computed in their place; the others are overwritten when their turn comes.
+void Engine::Impl::settle_drafts(Sequence& sequence) {
+  const auto n_guessed = static_cast<uint32_t>(sequence.guess.size());
+  const uint32_t n_right = sequence.n_right;
+  sequence.drafter.learn(n_guessed, n_right);
+  sequence.n_accepted += n_right;
+  sequence.n_rejected += n_guessed - n_right;
+  counted.accepted_draft_tokens += n_right;
+  counted.rejected_draft_tokens += n_guessed - n_right;
+  if (!sequence.done) sequence.n_computed += n_right;
+  sequence.guess.clear();
+  sequence.n_right = 0;
+}
+
+// The logits at a position are there. Those behind a wrong draft are of another text.
+void Engine::Impl::read_row(Sequence& sequence, uint32_t position, std::span<const float> logits) {
+  if (position + 1 < sequence.n_prompt) return score_prompt(sequence, position, logits);
+  const bool drafted = position >= sequence.n_computed;
+  if (drafted && position - sequence.n_computed >= sequence.n_right) return;
+  choose_token(sequence, logits);
+  if (!sequence.done) check_draft(sequence, position);
+}
+
+void Engine::Impl::score_prompt(Sequence& sequence, uint32_t position,
+                                std::span<const float> logits) {
+  if (position + 1 < sequence.n_scored) return;  // before it was preempted
+  TokenEvent event;
+  event.kind = TokenEvent::Kind::prompt_token;
+  event.token = sequence.tokens[position + 1];
+  score(sequence, event, logits);
+  sequence.state->push(std::move(event));
+  sequence.n_scored = position + 2;
+}
+
+void Engine::Impl::choose_token(Sequence& sequence, std::span<const float> logits) {
   const GenerationRequest& request = sequence.state->request;
   TokenEvent event;
-  if (position + 1 < sequence.n_prompt) {
-    event.kind = TokenEvent::Kind::prompt_token;
-    event.token = sequence.tokens[position + 1];
-    score(sequence, event, logits);
-    sequence.state->push(std::move(event));
-    return;
-  }
   event.token = sequence.sampler.sample(logits, sequence.n_output(), sampler_scratch);
   if (ends(sequence, event.token)) return finish(sequence, FinishReason::stop);
   if (request.logprobs) score(sequence, event, logits);
@@ -323,6 +590,15 @@ void Engine::Impl::continue_sequence(Sequence& sequence, uint32_t position,
   if (sequence.n_output() == sequence.max_tokens) finish(sequence, FinishReason::length);
 }
 
+// The token after `position` was chosen: when it is the draft that was computed there, the next
+// row of logits counts too.
+void Engine::Impl::check_draft(Sequence& sequence, uint32_t position) {
+  const size_t draft = position + 1 - sequence.n_computed;
+  if (sequence.n_right != draft || draft >= sequence.guess.size()) return;
+  if (sequence.guess[draft] != sequence.tokens.back()) return;
+  ++sequence.n_right;
+}
+
 void Engine::Impl::score(Sequence& sequence, TokenEvent& event, std::span<const float> logits) {
   const LogSoftmax log_softmax(logits, logprob_scratch);
   event.has_logprobs = true;
@@ -331,11 +607,12 @@ void Engine::Impl::score(Sequence& sequence, TokenEvent& event, std::span<const 
 }
 
 void Engine::Impl::emit_first_prompt_token(Sequence& sequence) {
-  if (!sequence.state->request.prompt_logprobs) return;
+  if (!sequence.state->request.prompt_logprobs || sequence.n_scored > 0) return;
   TokenEvent event;
   event.kind = TokenEvent::Kind::prompt_token;
   event.token = sequence.tokens.front();
   sequence.state->push(std::move(event));
+  sequence.n_scored = 1;
 }
 
 bool Engine::Impl::ends(const Sequence& sequence, TokenId token) const {
@@ -349,10 +626,16 @@ bool Engine::Impl::ends(const Sequence& sequence, TokenId token) const {
 void Engine::Impl::finish(Sequence& sequence, FinishReason reason, std::string error) {
   if (sequence.done) return;
   sequence.done = true;
-  // Before the event: who has read it finds the memory free.
-  for (const KvBlockId block : sequence.blocks) cache.release(block);
-  sequence.blocks.clear();
-  sequence.state->push(finish_event(reason, std::move(error)));
+  release(sequence);  // before the event: who has read it finds the memory free
+  TokenEvent event;
+  event.kind = TokenEvent::Kind::finish;
+  event.finish = reason;
+  event.error = std::move(error);
+  event.cached_tokens = sequence.n_cached;
+  event.accepted_drafts = sequence.n_accepted + sequence.n_right;
+  event.rejected_drafts =
+      sequence.n_rejected + static_cast<uint32_t>(sequence.guess.size()) - sequence.n_right;
+  sequence.state->push(std::move(event));
 }
 
 void Engine::Impl::retire_finished() {
@@ -362,7 +645,8 @@ void Engine::Impl::retire_finished() {
 void Engine::Impl::publish_stats() {
   counted.running = static_cast<uint32_t>(running.size());
   counted.waiting = static_cast<uint32_t>(waiting.size());
-  counted.kv_tokens_used = (cache.n_blocks() - cache.n_free()) * kKvBlockTokens;
+  counted.kv_tokens_used = (cache.n_blocks() - count_free_blocks()) * kKvBlockTokens;
+  counted.kv_tokens_cached = index.n_blocks() * kKvBlockTokens;
   const std::lock_guard lock(mutex);
   stats = counted;
 }

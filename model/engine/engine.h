@@ -12,8 +12,10 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/kv_cache.h"
 #include "model/logprobs.h"
 #include "model/sampler.h"
+#include "model/threads.h"
 #include "model/tokenizer/tokenizer.h"
 #include "model/weights.h"
 
@@ -30,9 +32,16 @@ struct GenerationRequest {
   bool ignore_eos = false;
   std::optional<uint32_t> logprobs;  // top-N beside each sampled token; 0 is the token alone
   bool prompt_logprobs = false;      // also for prompt tokens (with the same N)
+
+  int32_t priority = 0;      // higher ones are admitted first and give up their place last
+  std::string fairness_key;  // requests of one priority take turns by key
+  // Output that is not there by then is not waited for: what is there ends with
+  // FinishReason::deadline; while it waits for a place, with an error that says so.
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  std::vector<TokenId> prediction;  // the output as the client expects it: drafts come from here
 };
 
-enum class FinishReason { none, stop, length, error };
+enum class FinishReason { none, stop, length, deadline, error };
 
 // What a generation says, in order: prompt tokens (only with prompt_logprobs), output tokens,
 // then exactly one event with a finish. A stop token ends without being emitted.
@@ -44,6 +53,10 @@ struct TokenEvent {
   std::vector<TokenLogprob> top_logprobs;  // best first, ties by lower id
   FinishReason finish = FinishReason::none;
   std::string error;  // with FinishReason::error
+  // With the finish:
+  uint32_t cached_tokens = 0;    // of the prompt, that were in the cache already
+  uint32_t accepted_drafts = 0;  // draft tokens that became output
+  uint32_t rejected_drafts = 0;
 };
 
 struct EngineOptions {
@@ -53,17 +66,28 @@ struct EngineOptions {
   uint32_t max_context = 0;    // 0: the model's
   uint32_t kv_cache_tokens = 0;  // total over all sequences; 0: max_sequences * max_context, at
                                  // most 1 GiB of cache
-  uint32_t step_tokens = 256;  // most tokens one step computes
+  KvFormat kv_format = KvFormat::fp16;
+  uint32_t step_tokens = 512;    // most tokens one step computes
+  uint32_t prefill_tokens = 64;  // most of prompts in a step in which others generate
+  uint32_t draft_tokens = 10;    // most that are guessed and verified in one step; 0: none
+  bool prefix_cache = true;      // beginnings that were computed before are not computed again
+  std::shared_ptr<ThreadTeam> team = nullptr;  // shared with other engines; else n_threads of its own
 };
 
 struct EngineStats {
   uint32_t running = 0;
   uint32_t waiting = 0;
-  uint32_t kv_tokens_used = 0;
+  uint32_t kv_tokens_used = 0;  // by sequences; what only the prefix cache holds counts as free
   uint32_t kv_tokens_total = 0;
-  uint64_t prompt_tokens = 0;      // computed since start
+  uint32_t kv_tokens_cached = 0;  // held by the prefix cache
+  uint64_t prompt_tokens = 0;     // computed since start
+  uint64_t cached_prompt_tokens = 0;  // not computed, because they were in the cache
   uint64_t generated_tokens = 0;
+  uint64_t accepted_draft_tokens = 0;
+  uint64_t rejected_draft_tokens = 0;
   uint64_t cancelled = 0;
+  uint64_t preempted = 0;
+  uint64_t evicted_blocks = 0;  // of the prefix cache
   uint64_t steps = 0;
 };
 

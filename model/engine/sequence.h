@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "model/engine/drafts.h"
 #include "model/engine/generation.h"
 #include "model/kv_cache.h"
 #include "model/sampler.h"
@@ -11,31 +12,47 @@
 namespace tristill::engine {
 
 struct Sequence {
-  Sequence(std::shared_ptr<GenerationState> generation, uint32_t output_limit)
+  Sequence(std::shared_ptr<GenerationState> generation, uint32_t output_limit,
+           uint32_t draft_tokens)
       : state(std::move(generation)),
         sampler(state->request.sampling, state->request.prompt),
+        drafter(draft_tokens, state->request.prediction),
         tokens(state->request.prompt),
         n_prompt(static_cast<uint32_t>(tokens.size())),
-        max_tokens(output_limit),
-        n_reserved_blocks(kv_blocks_for(n_prompt + (max_tokens > 0 ? max_tokens - 1 : 0))) {}
+        max_tokens(output_limit) {}
 
   uint32_t n_missing() const { return static_cast<uint32_t>(tokens.size()) - n_computed; }
   uint32_t n_output() const { return static_cast<uint32_t>(tokens.size()) - n_prompt; }
+  bool generates() const { return n_missing() == 1 && tokens.size() >= n_prompt; }
   // Whether the logits at this position are needed: to choose a token, or to score the prompt.
   bool wants_logits(uint32_t position) const {
-    if (position + 1 < n_prompt) return state->request.prompt_logprobs;
-    return position + 1 == tokens.size() && max_tokens > 0;
+    if (position + 1 < n_prompt) return scores_prompt();
+    return position + 1 >= tokens.size() && max_tokens > 0;
   }
+  // Logits of prompt tokens are still to come: nothing may be skipped.
+  bool scores_prompt() const { return state->request.prompt_logprobs && n_output() == 0; }
+  // Tokens that it may take in all, as its key pays for them.
+  double work() const { return static_cast<double>(n_prompt) + max_tokens; }
 
   std::shared_ptr<GenerationState> state;
   Sampler sampler;
+  Drafter drafter;
   std::vector<TokenId> tokens;  // prompt and output
   uint32_t n_prompt;
   uint32_t max_tokens;
+  uint64_t arrival = 0;         // order of submission
   uint32_t n_computed = 0;      // tokens with keys and values in the cache
-  uint32_t n_reserved_blocks;   // for all it may compute: the last output token never is
+  uint32_t n_published = 0;     // blocks that the prefix index knows
+  uint32_t n_scored = 0;        // prompt tokens whose scores were sent
   std::vector<KvBlockId> blocks;
+  std::vector<TokenId> step_tokens;  // what it computes in this step: missing tokens, then guess
+  std::vector<TokenId> guess;        // drafts of this step
+  uint32_t n_right = 0;              // of them, verified so far
+  bool was_preempted = false;
   bool done = false;  // its finish event was sent
+  // For the finish event.
+  uint32_t n_cached = 0;  // prompt tokens that were in the cache
+  uint32_t n_accepted = 0, n_rejected = 0;  // draft tokens
 };
 
 }  // namespace tristill::engine

@@ -10,152 +10,13 @@
 #include <thread>
 #include <vector>
 
-#include "model/kv_cache.h"
-#include "tests/model/random_model.h"
+#include "tests/model/engine/story.h"
 
 namespace tristill::engine {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-constexpr uint64_t kSeed = 7;
-constexpr seconds kPatience{60};  // a hang becomes a failure
-
-std::shared_ptr<const Model> tiny_model() {
-  static const auto model = random_model(tiny_config(), kSeed);
-  return model;
-}
-
-// Room for a generation that outlasts every test; it is cancelled, not awaited.
-constexpr uint32_t kEndless = 16000;
-std::shared_ptr<const Model> endless_model() {
-  ModelConfig config = tiny_config();
-  config.max_context = 2 * kEndless;
-  static const auto model = random_model(config, kSeed);
-  return model;
-}
-
-EngineOptions options() { return {.n_threads = 1, .max_sequences = 4}; }
-
-std::vector<TokenId> prompt_of(size_t n, TokenId first = 13) {
-  std::vector<TokenId> tokens(n);
-  for (size_t i = 0; i < n; ++i) {
-    tokens[i] = static_cast<TokenId>((i * 97 + static_cast<size_t>(first)) % 300);
-  }
-  return tokens;
-}
-
-// Everything a generation says.
-struct Story {
-  std::vector<TokenEvent> prompt;
-  std::vector<TokenEvent> output;
-  TokenEvent end;
-
-  std::vector<TokenId> tokens() const {
-    std::vector<TokenId> ids;
-    for (const auto& event : output) ids.push_back(event.token);
-    return ids;
-  }
-};
-
-Story read(Generation generation) {
-  Story story;
-  while (auto event = generation.next(kPatience)) {
-    if (event->kind == TokenEvent::Kind::finish) {
-      story.end = *event;
-    } else {
-      auto& events = event->kind == TokenEvent::Kind::token ? story.output : story.prompt;
-      events.push_back(*event);
-    }
-  }
-  EXPECT_TRUE(generation.finished());
-  return story;
-}
-
-Generation submit(Engine& engine, GenerationRequest request) {
-  auto generation = engine.submit(std::move(request));
-  EXPECT_TRUE(generation.has_value());
-  return std::move(*generation);
-}
-
-GenerationRequest request_of(std::vector<TokenId> prompt, uint32_t max_tokens, uint64_t seed = 5) {
-  GenerationRequest request;
-  request.prompt = std::move(prompt);
-  request.sampling.seed = seed;
-  request.max_tokens = max_tokens;
-  return request;
-}
-
-// Tokens and the bits of all logprobs.
-std::string fingerprint(const Story& story) {
-  std::string bytes;
-  const auto add = [&](const auto& value) {
-    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
-  };
-  for (const auto* events : {&story.prompt, &story.output}) {
-    for (const auto& event : *events) {
-      add(event.token);
-      add(event.logprob);
-      for (const auto& top : event.top_logprobs) {
-        add(top.token);
-        add(top.logprob);
-      }
-    }
-  }
-  return bytes;
-}
-
-GenerationRequest varied_request(size_t i) {
-  auto request = request_of(prompt_of(1 + 6 * i, static_cast<TokenId>(i)), 4, 40 + i);
-  request.logprobs = 3;
-  request.prompt_logprobs = i % 2 == 0;
-  if (i % 3 == 1) request.sampling.top_p = 0.8F;
-  if (i % 3 == 2) request.sampling.repetition_penalty = 1.3F;
-  return request;
-}
-
-std::vector<std::string> run_batch(const EngineOptions& engine_options, size_t n) {
-  Engine engine(tiny_model(), engine_options);
-  std::vector<Generation> generations;
-  for (size_t i = 0; i < n; ++i) generations.push_back(submit(engine, varied_request(i)));
-  std::vector<std::string> prints;
-  for (auto& generation : generations) prints.push_back(fingerprint(read(std::move(generation))));
-  return prints;
-}
-
-TEST(Engine, BatchesStepsThreadsAndInstructionSetsGiveTheSameBytes) {
-  ASSERT_TRUE(kernels::force_isa("scalar"));
-  std::vector<std::string> expected;
-  {
-    Engine engine(tiny_model(), {.n_threads = 1, .max_sequences = 1, .step_tokens = 256});
-    for (size_t i = 0; i < 8; ++i) {
-      expected.push_back(fingerprint(read(submit(engine, varied_request(i)))));
-      ASSERT_GE(expected.back().size(), 4 * 32U);
-    }
-  }
-  for (auto* const* isa = kernels::runnable(); *isa != nullptr; ++isa) {
-    ASSERT_TRUE(kernels::force_isa((*isa)->isa));
-    const bool slow = *isa == &kernels::kScalar;
-    for (const uint32_t step_tokens : {1, 7, 64, 256}) {
-      for (uint32_t n_threads = 1; n_threads <= 3; ++n_threads) {
-        // Every size with one thread, some with more: three threads on two cores wait a lot.
-        for (size_t n = slow ? 8 : 1; n <= 8; n += n_threads == 1 ? 1 : 7) {
-          const auto prints = run_batch({.n_threads = n_threads,
-                                         .max_sequences = static_cast<uint32_t>(n),
-                                         .step_tokens = step_tokens},
-                                        n);
-          for (size_t i = 0; i < n; ++i) {
-            EXPECT_EQ(prints[i], expected[i]) << (*isa)->isa << " step " << step_tokens
-                                              << " threads " << n_threads << " batch " << n;
-          }
-        }
-        if (slow) break;
-      }
-    }
-  }
-  kernels::force_isa("auto");
-}
 
 TEST(Engine, SeedsReproduceAndStreamsDiffer) {
   Engine engine(tiny_model(), options());
@@ -271,9 +132,11 @@ TEST(Engine, TheCacheIsEmptyWhenAllHaveEnded) {
   auto last = submit(engine, request_of(prompt_of(40), 2));
   read(std::move(last));
   while (!engine.idle()) std::this_thread::yield();
-  EXPECT_EQ(engine.stats().kv_tokens_used, 0U);
-  EXPECT_EQ(engine.stats().generated_tokens, 62U);
-  EXPECT_EQ(engine.stats().prompt_tokens, 160U);
+  EXPECT_EQ(settled_stats(engine).kv_tokens_used, 0U);
+  EXPECT_EQ(settled_stats(engine).generated_tokens, 62U);
+  // The prompt was computed once; then only its last token, which gives the logits.
+  EXPECT_EQ(settled_stats(engine).prompt_tokens, 43U);
+  EXPECT_EQ(settled_stats(engine).cached_prompt_tokens, 117U);
 }
 
 TEST(Engine, AFullQueueRefuses) {
@@ -363,6 +226,67 @@ TEST(Engine, NextGivesNothingAtOnceAfterTheEnd) {
   Generation generation = submit(engine, request_of(prompt_of(3), 1));
   while (!generation.finished()) generation.next(kPatience);
   EXPECT_FALSE(generation.next(kPatience).has_value());
+}
+
+TEST(Engine, AnEditedTextIsComputedFromTheEditOn) {
+  Engine engine(tiny_model(), options());
+  auto text = prompt_of(100);
+  read(submit(engine, request_of(text, 1)));
+  text[90] = 299;
+  const auto story = read(submit(engine, request_of(text, 1)));
+  EXPECT_EQ(story.end.cached_tokens, 90U);
+  EXPECT_EQ(settled_stats(engine).prompt_tokens, 110U);
+}
+
+TEST(Engine, ChoicesOfOnePromptComputeItOnce) {
+  Engine engine(tiny_model(), options());
+  std::vector<Generation> choices;
+  for (uint64_t i = 0; i < 4; ++i) {
+    auto request = request_of(prompt_of(70), 8);
+    request.sampling.stream = i;
+    choices.push_back(submit(engine, std::move(request)));
+  }
+  for (auto& choice : choices) EXPECT_EQ(read(std::move(choice)).output.size(), 8U);
+  EXPECT_LE(settled_stats(engine).prompt_tokens,
+            70U + 3U * 6U);  // at most what follows a whole block
+  EXPECT_GE(settled_stats(engine).cached_prompt_tokens, 3U * 64U);
+}
+
+TEST(Engine, APredictionThatIsRightSavesSteps) {
+  Engine engine(tiny_model(), options());
+  auto request = request_of(prompt_of(10), 60);
+  request.sampling.temperature = 0.9F;
+  const auto plain = read(submit(engine, request));
+  const uint64_t steps = settled_stats(engine).steps;
+  request.prediction = plain.tokens();
+  const auto predicted = read(submit(engine, request));
+  EXPECT_EQ(predicted.tokens(), plain.tokens());
+  EXPECT_EQ(predicted.end.accepted_drafts + predicted.end.rejected_drafts,
+            predicted.end.accepted_drafts);
+  EXPECT_GE(predicted.end.accepted_drafts, 50U);
+  EXPECT_LE(settled_stats(engine).steps - steps, 10U);
+}
+
+TEST(Engine, ADeadlineEndsWithWhatIsThere) {
+  Engine engine(endless_model(), options());
+  auto request = request_of(prompt_of(4), kEndless);
+  request.deadline = std::chrono::steady_clock::now() + milliseconds(50);
+  const auto story = read(submit(engine, request));
+  EXPECT_EQ(story.end.finish, FinishReason::deadline);
+  EXPECT_LT(story.output.size(), kEndless);
+}
+
+TEST(Engine, ADeadlineThatPassesInTheQueueIsAnError) {
+  EngineOptions one = options();
+  one.max_sequences = 1;
+  Engine engine(endless_model(), one);
+  Generation first = submit(engine, request_of(prompt_of(4), kEndless));
+  ASSERT_TRUE(first.next(kPatience).has_value());
+  auto request = request_of(prompt_of(4), 4);
+  request.deadline = std::chrono::steady_clock::now();
+  const auto story = read(submit(engine, request));
+  EXPECT_EQ(story.end.finish, FinishReason::error);
+  EXPECT_NE(story.end.error.find("deadline"), std::string::npos);
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ struct PanelMatrix {
 
 // How the rows of several matrices follow each other.
 enum class Stacking {
-  sequence,    // all of the first, then all of the next, each padded to a multiple of 16 rows
+  sequence,  // all of the first, then all of the next, each padded to a multiple of 16 rows
   alternating  // 16 of the first, 16 of the second, and so on: gate and up
 };
 

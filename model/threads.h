@@ -97,7 +97,7 @@ class ThreadTeam {
 
   uint32_t n_threads_;
   std::unique_ptr<Hand[]> hands_;  // one a thread
-  Call call_ = nullptr;            // valid for whoever holds a part
+  Call call_ = nullptr;  // valid for whoever holds a part
   void* context_ = nullptr;
   alignas(64) std::atomic<uint32_t> n_missing_{0};  // parts of this round that are not done
   alignas(64) std::atomic<uint32_t> n_asleep_{0};
@@ -105,7 +105,7 @@ class ThreadTeam {
   std::atomic<bool> stop_{false};
   std::atomic<uint32_t> next_turn_{0};
   std::atomic<uint32_t> turn_{0};
-  uint32_t round_ = 0;                      // the caller's
+  uint32_t round_ = 0;  // the caller's
   std::vector<std::exception_ptr> thrown_;  // one a thread
   std::vector<std::thread> threads_;
 };

@@ -230,8 +230,8 @@ void Transformer::quantize(const float* x, size_t ld_x, const std::vector<float>
   grow(x_.scale, n_tokens);
   grow(x_.sum, n_tokens);
   team_.for_each(x_.n_tiles, 1, [&](size_t i, uint32_t thread) {
-    const Share share = share_of(n_tokens, 1, static_cast<uint32_t>(i),
-                                 static_cast<uint32_t>(x_.n_tiles));
+    const Share share =
+        share_of(n_tokens, 1, static_cast<uint32_t>(i), static_cast<uint32_t>(x_.n_tiles));
     kernel.quantize_tile(x + share.begin * ld_x, ld_x, gain.empty() ? nullptr : gain.data(),
                          config_.norm_eps, share.end - share.begin, cols,
                          x_.values.data() + share.begin * kernels::padded_columns(cols),
@@ -241,8 +241,8 @@ void Transformer::quantize(const float* x, size_t ld_x, const std::vector<float>
 }
 
 kernels::TokenTile Transformer::tile_of(size_t tile, size_t& first) const {
-  const Share share = share_of(x_.n_tokens, 1, static_cast<uint32_t>(tile),
-                               static_cast<uint32_t>(x_.n_tiles));
+  const Share share =
+      share_of(x_.n_tokens, 1, static_cast<uint32_t>(tile), static_cast<uint32_t>(x_.n_tiles));
   first = share.begin;
   return {x_.values.data() + share.begin * kernels::padded_columns(x_.cols),
           x_.scale.data() + share.begin, x_.sum.data() + share.begin, share.end - share.begin};
@@ -258,8 +258,8 @@ void Transformer::linear(const PanelMatrix& weights, Finish finish, float* out, 
   const bool glu = finish == Finish::swiglu || finish == Finish::squared_relu_glu;
   const size_t panel_columns = glu ? kHalfRows : kPanelRows;
   const uint32_t least_parts = team_.parts_of(n_panels, 1, kPartsPerThread);
-  const auto n_parts = static_cast<uint32_t>(
-      std::clamp<size_t>((n_panels + most - 1) / most, least_parts, 65535));
+  const auto n_parts =
+      static_cast<uint32_t>(std::clamp<size_t>((n_panels + most - 1) / most, least_parts, 65535));
   team_.run(n_parts, [&](uint32_t part, uint32_t) {
     const Share mine = share_of(n_panels, 1, part, n_parts);
     for (size_t i = 0; i < x_.n_tiles && mine.begin < mine.end; ++i) {

@@ -104,8 +104,8 @@ void take_norms(Model& model, ModelTensors& tensors) {
     to.k_norm = std::move(from.k_norm);
     to.attn_sub_norm = std::move(from.attn_sub_norm);
     to.ffn_sub_norm = std::move(from.ffn_sub_norm);
-    for (const auto* norm : {&to.attn_norm, &to.ffn_norm, &to.q_norm, &to.k_norm,
-                             &to.attn_sub_norm, &to.ffn_sub_norm}) {
+    for (const auto* norm : {&to.attn_norm, &to.ffn_norm, &to.q_norm, &to.k_norm, &to.attn_sub_norm,
+                             &to.ffn_sub_norm}) {
       model.weight_bytes += norm->size() * sizeof(float);
     }
   }

@@ -29,7 +29,7 @@ struct PackingOptions {
 
 struct LayerWeights {
   std::vector<float> attn_norm, ffn_norm, q_norm, k_norm, attn_sub_norm, ffn_sub_norm;
-  PanelMatrix qkv;      // rows of q, of k, of v, each padded to a multiple of 16
+  PanelMatrix qkv;  // rows of q, of k, of v, each padded to a multiple of 16
   PanelMatrix o;
   PanelMatrix gate_up;  // 16 rows of gate, 16 of up, and so on
   PanelMatrix down;

@@ -31,7 +31,18 @@ engine::EngineOptions engine_options(const Settings& settings) {
   options.n_threads = settings.threads;
   options.max_sequences = settings.max_sequences;
   options.max_queue = settings.max_queue;
+  options.max_context = settings.max_context;
+  options.kv_cache_tokens = settings.kv_cache_tokens;
+  options.kv_format = settings.kv_format == "int8" ? KvFormat::int8 : KvFormat::fp16;
+  options.prefix_cache = settings.prefix_cache == "on";
+  options.prefill_tokens = settings.prefill_tokens;
+  options.draft_tokens = settings.draft_tokens;
   return options;
+}
+
+PackingOptions packing_options(const Settings& settings) {
+  using Head = PackingOptions::Head;
+  return {.head = settings.head == "int4" ? Head::int4 : Head::int8};
 }
 
 fs::path worker_path(const Settings& settings) {
@@ -52,7 +63,8 @@ std::vector<fs::path> model_files(const fs::path& folder) {
 }  // namespace
 
 struct App::Parts {
-  explicit Parts(const Settings& given) : settings(given), registry(engine_options(given)) {}
+  explicit Parts(const Settings& given)
+      : settings(given), registry(engine_options(given), packing_options(given)) {}
 
   Result<void> prepare_data();
   Result<void> load_models();
@@ -161,6 +173,19 @@ void collect_gauges(ops::Metrics& metrics, const models::Registry& registry,
           static_cast<double>(stats.steps));
     gauge("tristill_engine_cancelled", "Sequences whose reader left, since the model was loaded",
           static_cast<double>(stats.cancelled));
+    gauge("tristill_prefix_cache_tokens", "Tokens that the prefix cache holds",
+          stats.kv_tokens_cached);
+    gauge("tristill_prefix_cache_hit_tokens",
+          "Prompt tokens found in the prefix cache, since the model was loaded",
+          static_cast<double>(stats.cached_prompt_tokens));
+    gauge("tristill_prefix_cache_evicted_blocks", "Blocks given up, since the model was loaded",
+          static_cast<double>(stats.evicted_blocks));
+    gauge("tristill_draft_tokens_accepted", "Guessed tokens that were right, since it was loaded",
+          static_cast<double>(stats.accepted_draft_tokens));
+    gauge("tristill_draft_tokens_rejected", "Guessed tokens that were wrong, since it was loaded",
+          static_cast<double>(stats.rejected_draft_tokens));
+    gauge("tristill_preemptions", "Sequences that gave up their place, since it was loaded",
+          static_cast<double>(stats.preempted));
     gauge("tristill_model_weight_bytes", "Resident weights",
           static_cast<double>(served->model->weight_bytes));
   }

@@ -23,6 +23,13 @@ struct Settings {
   uint32_t threads = 0;
   uint32_t max_sequences = 16;
   uint32_t max_queue = 256;
+  uint32_t max_context = 0;
+  uint32_t kv_cache_tokens = 0;
+  std::string kv_format = "fp16";
+  std::string prefix_cache = "on";
+  uint32_t prefill_tokens = 64;
+  uint32_t draft_tokens = 10;
+  std::string head = "int8";
   std::string isa = "auto";
   double drain_seconds = 10;
   std::string log_level = "info";

@@ -39,7 +39,8 @@ uint32_t count_blocks(const ModelConfig& config, const EngineOptions& options) {
 // How many tokens two texts have in common from their beginning.
 uint32_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
   const size_t most = std::min(a.size(), b.size());
-  const auto end = std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(most), b.begin());
+  const auto end =
+      std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(most), b.begin());
   return static_cast<uint32_t>(end.first - a.begin());
 }
 
@@ -48,6 +49,14 @@ bool outranks(const std::unique_ptr<Sequence>& a, const std::unique_ptr<Sequence
   const int32_t x = a->state->request.priority;
   const int32_t y = b->state->request.priority;
   return x > y || (x == y && a->arrival < b->arrival);
+}
+
+void add_counts(const Sequence& sequence, TokenEvent& event) {
+  event.cached_tokens = sequence.n_cached;
+  event.accepted_drafts = sequence.n_accepted + sequence.n_right;
+  event.rejected_drafts = sequence.n_rejected;
+  if (event.kind != TokenEvent::Kind::finish) return;
+  event.rejected_drafts += static_cast<uint32_t>(sequence.guess.size()) - sequence.n_right;
 }
 
 bool is_late(const Sequence& sequence) {
@@ -290,8 +299,8 @@ void Engine::Impl::step() {
 StepPlan Engine::Impl::plan(std::span<Sequence* const> candidates) {
   std::vector<RunningNeed> running_needs;
   std::vector<WaitingNeed> waiting_needs;
-  const auto n_generating = static_cast<uint32_t>(std::count_if(
-      running.begin(), running.end(), [](const auto& s) { return s->generates(); }));
+  const auto n_generating = static_cast<uint32_t>(
+      std::count_if(running.begin(), running.end(), [](const auto& s) { return s->generates(); }));
   for (auto& sequence : running) running_needs.push_back(need_of(*sequence, n_generating));
   for (const Sequence* sequence : candidates) waiting_needs.push_back(need_of_waiting(*sequence));
   return plan_step(running_needs, waiting_needs,
@@ -502,9 +511,8 @@ void Engine::Impl::place(Sequence& sequence, const Grant& grant) {
   const auto n_tokens = static_cast<uint32_t>(sequence.step_tokens.size());
   const uint32_t blocks = kv_blocks_for(sequence.n_computed + n_tokens);
   while (sequence.blocks.size() < blocks) sequence.blocks.push_back(acquire_block());
-  segments.push_back({.tokens = sequence.step_tokens,
-                      .position = sequence.n_computed,
-                      .blocks = sequence.blocks});
+  segments.push_back(
+      {.tokens = sequence.step_tokens, .position = sequence.n_computed, .blocks = sequence.blocks});
 }
 
 KvBlockId Engine::Impl::acquire_block() {
@@ -585,6 +593,7 @@ void Engine::Impl::choose_token(Sequence& sequence, std::span<const float> logit
   if (request.logprobs) score(sequence, event, logits);
   sequence.sampler.accept(event.token);
   sequence.tokens.push_back(event.token);
+  add_counts(sequence, event);
   ++counted.generated_tokens;
   sequence.state->push(std::move(event));
   if (sequence.n_output() == sequence.max_tokens) finish(sequence, FinishReason::length);
@@ -631,10 +640,7 @@ void Engine::Impl::finish(Sequence& sequence, FinishReason reason, std::string e
   event.kind = TokenEvent::Kind::finish;
   event.finish = reason;
   event.error = std::move(error);
-  event.cached_tokens = sequence.n_cached;
-  event.accepted_drafts = sequence.n_accepted + sequence.n_right;
-  event.rejected_drafts =
-      sequence.n_rejected + static_cast<uint32_t>(sequence.guess.size()) - sequence.n_right;
+  add_counts(sequence, event);
   sequence.state->push(std::move(event));
 }
 

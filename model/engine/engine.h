@@ -53,7 +53,7 @@ struct TokenEvent {
   std::vector<TokenLogprob> top_logprobs;  // best first, ties by lower id
   FinishReason finish = FinishReason::none;
   std::string error;  // with FinishReason::error
-  // With the finish:
+  // So far, with output tokens and the finish:
   uint32_t cached_tokens = 0;    // of the prompt, that were in the cache already
   uint32_t accepted_drafts = 0;  // draft tokens that became output
   uint32_t rejected_drafts = 0;
@@ -71,7 +71,7 @@ struct EngineOptions {
   uint32_t prefill_tokens = 64;  // most of prompts in a step in which others generate
   uint32_t draft_tokens = 10;    // most that are guessed and verified in one step; 0: none
   bool prefix_cache = true;      // beginnings that were computed before are not computed again
-  std::shared_ptr<ThreadTeam> team = nullptr;  // shared with other engines; else n_threads of its own
+  std::shared_ptr<ThreadTeam> team = nullptr;  // shared with other engines; else its own
 };
 
 struct EngineStats {

@@ -86,8 +86,7 @@ StepPlan plan_step(std::span<const RunningNeed> running, std::span<const Waiting
   const auto staying = running.first(running.size() - plan.n_preempted);
   std::vector<RunningNeed> needs(staying.begin(), staying.end());
   if (plan.n_preempted == 0) {
-    const uint32_t used =
-        total_new_blocks(needs, grant_tokens(needs, limits), limits.block_tokens);
+    const uint32_t used = total_new_blocks(needs, grant_tokens(needs, limits), limits.block_tokens);
     // One more for each that runs: admitting must not make the next step preempt.
     const auto reserve = used + static_cast<uint32_t>(needs.size());
     const uint32_t free_blocks = limits.free_blocks - std::min(limits.free_blocks, reserve);

@@ -19,8 +19,15 @@ size_t longest_token(const Tokenizer& tokenizer) {
 
 }  // namespace
 
+Registry::Registry(engine::EngineOptions options, PackingOptions packing)
+    : options_(std::move(options)), packing_(packing) {
+  if (options_.team != nullptr) return;
+  const uint32_t n = options_.n_threads == 0 ? usable_cores() : options_.n_threads;
+  options_.team = std::make_shared<ThreadTeam>(n);
+}
+
 Result<void> Registry::publish(const std::string& name, const std::filesystem::path& path) {
-  auto model = load_model(path);
+  auto model = load_model(path, packing_);
   if (!model) return model.error();
   auto served = std::make_shared<ServedModel>();
   served->name = name;

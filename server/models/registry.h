@@ -29,7 +29,8 @@ struct ServedModel {
 
 class Registry {
  public:
-  explicit Registry(engine::EngineOptions options) : options_(options) {}
+  // All models compute on one team: that of options, or one of options.n_threads made here.
+  explicit Registry(engine::EngineOptions options, PackingOptions packing = {});
 
   // Loads the file and serves it under name from now on, in place of one of that name.
   // Errors: those of load_model; what was served before is still served then.
@@ -51,6 +52,7 @@ class Registry {
 
  private:
   engine::EngineOptions options_;
+  PackingOptions packing_;
   std::atomic<bool> is_cut_{false};
   mutable std::mutex mutex_;  // guards models_
   std::map<std::string, std::shared_ptr<ServedModel>> models_;

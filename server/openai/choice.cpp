@@ -58,10 +58,16 @@ void Choice::cut() {
 }
 
 void Choice::take(const engine::TokenEvent& event) {
-  switch (event.kind) {
-    case engine::TokenEvent::Kind::prompt_token: tokens_.push_back(describe(event)); return;
-    case engine::TokenEvent::Kind::finish: error_ = event.error; return end(event.finish);
-    case engine::TokenEvent::Kind::token: break;
+  if (event.kind == engine::TokenEvent::Kind::prompt_token) {
+    tokens_.push_back(describe(event));
+    return;
+  }
+  cached_tokens_ = event.cached_tokens;
+  accepted_drafts_ = event.accepted_drafts;
+  rejected_drafts_ = event.rejected_drafts;
+  if (event.kind == engine::TokenEvent::Kind::finish) {
+    error_ = event.error;
+    return end(event.finish);
   }
   ++generated_;
   const std::string_view bytes = tokenizer_.bytes_of(event.token);

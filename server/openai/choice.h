@@ -51,6 +51,9 @@ class Choice {
   engine::FinishReason finish() const { return finish_; }
   const std::string& error() const { return error_; }
   uint32_t generated() const { return generated_; }
+  uint32_t cached_tokens() const { return cached_tokens_; }
+  uint32_t accepted_drafts() const { return accepted_drafts_; }
+  uint32_t rejected_drafts() const { return rejected_drafts_; }
 
   // What has come since the last call.
   std::string take_text() { return std::exchange(text_, {}); }
@@ -82,6 +85,8 @@ class Choice {
   size_t offset_ = 0;         // of the next token, in code points
   std::string partial_;       // the half character that the last token ended with
   uint32_t generated_ = 0;
+  uint32_t cached_tokens_ = 0;  // of the prompt
+  uint32_t accepted_drafts_ = 0, rejected_drafts_ = 0;
   engine::FinishReason finish_ = engine::FinishReason::none;
   std::string error_;
 };

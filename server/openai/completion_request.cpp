@@ -177,6 +177,29 @@ Result<CompletionRequest> check_together(CompletionRequest request) {
   return request;
 }
 
+// {"type": "content", "content": text, or a list of {"type": "text", "text"} parts}.
+void read_prediction(Fields& fields, CompletionRequest& request) {
+  const json* prediction = fields.find("prediction");
+  if (prediction == nullptr) return;
+  constexpr const char* kAccepted =
+      "{\"type\": \"content\", \"content\": text or a list of {\"type\": \"text\", \"text\"} "
+      "parts}";
+  const auto refuse = [&] { fields.refuse("prediction", *prediction, kAccepted); };
+  if (!prediction->is_object() || prediction->value("type", json()) != "content") return refuse();
+  const json content = prediction->value("content", json());
+  if (content.is_string()) {
+    request.prediction = content.get<std::string>();
+    return;
+  }
+  if (!content.is_array()) return refuse();
+  for (const json& part : content) {
+    const bool text = part.is_object() && part.value("type", json()) == "text" &&
+                      part.contains("text") && part["text"].is_string();
+    if (!text) return refuse();
+    request.prediction += part["text"].get<std::string>();
+  }
+}
+
 }  // namespace
 
 Result<CompletionRequest> parse_completion_request(std::string_view text) {
@@ -200,6 +223,8 @@ Result<CompletionRequest> parse_completion_request(std::string_view text) {
   fields.boolean("ignore_eos", request.ignore_eos);
   fields.boolean("stream", request.stream);
   read_stream_options(fields, request);
+  read_prediction(fields, request);
+  fields.integer("priority", -kMaxPriority, kMaxPriority, request.priority);
   fields.text("user", [](const std::string&) {});
   if (fields.error()) return *fields.error();
   for (std::string& name : fields.unknown()) request.ignored.push_back(std::move(name));

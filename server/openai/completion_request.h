@@ -45,6 +45,8 @@ struct CompletionRequest {
   bool ignore_eos = false;
   bool stream = false;
   bool include_usage = false;
+  std::string prediction;  // of the output; empty: none
+  int32_t priority = 0;
   std::vector<std::string> ignored;  // fields that mean nothing here
 };
 
@@ -56,5 +58,6 @@ constexpr uint32_t kMaxLogprobs = 20;
 constexpr size_t kMaxPrompts = 128;
 constexpr size_t kMaxStops = 32;
 constexpr size_t kMaxStopBytes = 1024;
+constexpr int32_t kMaxPriority = 1000;
 
 }  // namespace tristill::openai

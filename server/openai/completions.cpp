@@ -75,6 +75,7 @@ class Completion {
   Result<void> check_size(const Prompt& prompt) const;
   Result<std::vector<TokenId>> tokens_of(const Prompt& prompt) const;
   Result<void> check_bias() const;
+  std::vector<TokenId> prediction_tokens() const;
   std::string echo_of(const Prompt& prompt, const std::vector<TokenId>& ids) const;
   bool advance(size_t i, milliseconds wait);
   bool advance_all(milliseconds wait);
@@ -147,9 +148,17 @@ std::string Completion::echo_of(const Prompt& prompt, const std::vector<TokenId>
   return request_.suffix ? prompt[0].text : served_->model->tokenizer->decode(ids);
 }
 
+// What goes on after the prompt: no document of its own, so no token that begins one. One that is
+// longer than the context cannot come true as a whole.
+std::vector<TokenId> Completion::prediction_tokens() const {
+  const size_t most = served_->longest_token * served_->engine->max_context();
+  return served_->model->tokenizer->encode(std::string_view(request_.prediction).substr(0, most));
+}
+
 Result<void> Completion::submit() {
   if (auto valid = check_bias(); !valid) return valid.error();
   const uint64_t seed = request_.seed ? static_cast<uint64_t>(*request_.seed) : random_seed();
+  const std::vector<TokenId> prediction = prediction_tokens();
   const bool echoes_tokens = request_.echo && request_.logprobs && !request_.suffix;
   for (const Prompt& prompt : request_.prompts) {
     auto ids = tokens_of(prompt);
@@ -167,7 +176,9 @@ Result<void> Completion::submit() {
                                        .stop_tokens = request_.stop_tokens,
                                        .ignore_eos = request_.ignore_eos,
                                        .logprobs = request_.logprobs,
-                                       .prompt_logprobs = echoes_tokens};
+                                       .prompt_logprobs = echoes_tokens,
+                                       .priority = request_.priority,
+                                       .prediction = prediction};
       wanted.sampling.seed = seed;
       wanted.sampling.stream = choices_.size();
       auto generation = served_->engine->submit(std::move(wanted));
@@ -239,12 +250,21 @@ json Completion::envelope() const {
           {"system_fingerprint", "fp_" + served_->model->fingerprint}};
 }
 
+// The prompt counts once for all its choices, as does what was known of it.
 json Completion::usage() const {
-  uint64_t generated = 0;
-  for (const Choice& choice : choices_) generated += choice.generated();
+  uint64_t generated = 0, cached = 0, accepted = 0, rejected = 0;
+  for (const Choice& choice : choices_) {
+    generated += choice.generated();
+    accepted += choice.accepted_drafts();
+    rejected += choice.rejected_drafts();
+    if (choice.index() % request_.n == 0) cached += choice.cached_tokens();
+  }
   return {{"prompt_tokens", prompt_tokens_},
           {"completion_tokens", generated},
-          {"total_tokens", prompt_tokens_ + generated}};
+          {"total_tokens", prompt_tokens_ + generated},
+          {"prompt_tokens_details", {{"cached_tokens", cached}}},
+          {"completion_tokens_details",
+           {{"accepted_prediction_tokens", accepted}, {"rejected_prediction_tokens", rejected}}}};
 }
 
 json Completion::choice_json(Choice& choice) {

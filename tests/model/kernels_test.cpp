@@ -83,9 +83,9 @@ constexpr Finish kFinishes[] = {Finish::sums, Finish::store, Finish::add, Finish
                                 Finish::squared_relu_glu};
 
 // A tile as the table quantises it, and the linear layer as it computes it, against scalar.
-void expect_linear_equal(const KernelTable& isa, PanelKind kind,
-                         const std::vector<uint8_t>& panels, const std::vector<float>& x,
-                         size_t tokens, size_t cols, size_t begin, size_t end) {
+void expect_linear_equal(const KernelTable& isa, PanelKind kind, const std::vector<uint8_t>& panels,
+                         const std::vector<float>& x, size_t tokens, size_t cols, size_t begin,
+                         size_t end) {
   const size_t n_panels = panels.size() / panel_bytes(kind, cols);
   std::vector<float> scale(n_panels * kPanelRows);
   for (size_t i = 0; i < scale.size(); ++i) scale[i] = 0.1F + static_cast<float>(i % 7);
@@ -173,11 +173,10 @@ TEST_P(Kernels, LinearLayersAreExactAtTheExtremes) {
       PanelKind kind;
       uint8_t byte;
     };
-    for (const Extreme& e :
-         {Extreme{PanelKind::ternary, 0x00}, Extreme{PanelKind::ternary, 0xAA},
-          Extreme{PanelKind::dense, 0}, Extreme{PanelKind::dense, 242},
-          Extreme{PanelKind::int8, 0x80}, Extreme{PanelKind::int8, 0x7F},
-          Extreme{PanelKind::int4, 0x11}, Extreme{PanelKind::int4, 0xFF}}) {
+    for (const Extreme& e : {Extreme{PanelKind::ternary, 0x00}, Extreme{PanelKind::ternary, 0xAA},
+                             Extreme{PanelKind::dense, 0}, Extreme{PanelKind::dense, 242},
+                             Extreme{PanelKind::int8, 0x80}, Extreme{PanelKind::int8, 0x7F},
+                             Extreme{PanelKind::int4, 0x11}, Extreme{PanelKind::int4, 0xFF}}) {
       const std::vector<uint8_t> panels(panel_bytes(e.kind, kCols), e.byte);
       for (const size_t n : {size_t{1}, isa().tile_tokens}) {
         expect_linear_equal(isa(), e.kind, panels, tokens, n, kCols, 0, 1);

@@ -19,8 +19,8 @@ IntegerMatrix random_integers(PanelKind kind, size_t rows, size_t cols, uint64_t
   const int limit = kernels::scaled_by_row(kind) ? 127 : 1;
   IntegerMatrix m{.rows = rows, .cols = cols, .values = std::vector<int8_t>(rows * cols)};
   for (auto& v : m.values) {
-    v = static_cast<int8_t>(
-        static_cast<int>(random.below(static_cast<uint64_t>(2 * limit + 1))) - limit);
+    v = static_cast<int8_t>(static_cast<int>(random.below(static_cast<uint64_t>(2 * limit + 1))) -
+                            limit);
   }
   m.scale.resize(kernels::scaled_by_row(kind) ? rows : 1);
   for (auto& s : m.scale) s = static_cast<float>(random.uniform());

@@ -55,9 +55,40 @@ TEST_F(Completions, AnAnswerHasTheObjectsFields) {
   EXPECT_EQ(choice["finish_reason"], "length");
   EXPECT_TRUE(choice.at("logprobs").is_null());
   const auto n_prompt = tokenizer_->encode("def f(").size();
-  EXPECT_EQ(body["usage"], (json{{"prompt_tokens", n_prompt},
-                                 {"completion_tokens", 4},
-                                 {"total_tokens", n_prompt + 4}}));
+  EXPECT_EQ(body["usage"]["prompt_tokens"], n_prompt);
+  EXPECT_EQ(body["usage"]["completion_tokens"], 4);
+  EXPECT_EQ(body["usage"]["total_tokens"], n_prompt + 4);
+  EXPECT_EQ(body["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+}
+
+TEST_F(Completions, ARepeatedPromptIsCountedAsCached) {
+  const json body = {{"prompt", "def fibonacci(n):\n    return n"}, {"max_tokens", 1}, {"seed", 1}};
+  complete(body);
+  const json usage = complete(body).body["usage"];
+  EXPECT_EQ(usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"].get<int>() - 1);
+}
+
+TEST_F(Completions, APredictionChangesTheWorkAndNotTheText) {
+  json body = {{"prompt", "x"}, {"max_tokens", 24}, {"seed", 9}, {"ignore_eos", true}};
+  const auto plain = complete(body).body;
+  const std::string text = plain["choices"][0]["text"];
+  for (const json& content : {json(text), json{{{"type", "text"}, {"text", text}}}}) {
+    body["prediction"] = {{"type", "content"}, {"content", content}};
+    const auto predicted = complete(body).body;
+    EXPECT_EQ(predicted["choices"], plain["choices"]);
+    const json& details = predicted["usage"]["completion_tokens_details"];
+    EXPECT_GE(details["accepted_prediction_tokens"].get<int>() +
+                  details["rejected_prediction_tokens"].get<int>(),
+              1);
+  }
+  for (const json& wrong : {json("x"), json::object(), json{{"type", "content"}},
+                            json{{"type", "content"}, {"content", 5}},
+                            json{{"type", "content"}, {"content", {{{"type", "image"}}}}}}) {
+    body["prediction"] = wrong;
+    const auto refused = complete(body);
+    EXPECT_EQ(refused.status, 400);
+    EXPECT_EQ(refused.body["error"]["param"], "prediction");
+  }
 }
 
 TEST_F(Completions, SixteenTokensWhenNothingIsSaid) {

@@ -39,8 +39,7 @@ IntegerMatrix int8_matrix(size_t rows, size_t cols, uint64_t seed, uint64_t stre
 
 IntegerMatrix ternary_matrix(size_t rows, size_t cols, uint64_t seed, uint64_t stream) {
   Numbers numbers(seed, stream);
-  IntegerMatrix matrix{
-      .rows = rows, .cols = cols, .values = std::vector<int8_t>(rows * cols)};
+  IntegerMatrix matrix{.rows = rows, .cols = cols, .values = std::vector<int8_t>(rows * cols)};
   for (int8_t& value : matrix.values) {
     const float w = numbers.next();
     value = static_cast<int8_t>(w > 0.4F ? 1 : w < -0.4F ? -1 : 0);

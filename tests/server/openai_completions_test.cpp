@@ -65,7 +65,8 @@ TEST_F(Completions, ARepeatedPromptIsCountedAsCached) {
   const json body = {{"prompt", "def fibonacci(n):\n    return n"}, {"max_tokens", 1}, {"seed", 1}};
   complete(body);
   const json usage = complete(body).body["usage"];
-  EXPECT_EQ(usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"].get<int>() - 1);
+  const int n_prompt = usage["prompt_tokens"];
+  EXPECT_EQ(usage["prompt_tokens_details"]["cached_tokens"], (n_prompt - 1) / 16 * 16);
 }
 
 TEST_F(Completions, APredictionChangesTheWorkAndNotTheText) {

@@ -179,6 +179,9 @@ Row measure(const std::shared_ptr<const Model>& model, const Options& options, u
   engine::EngineOptions engine_options;
   engine_options.n_threads = threads;
   engine_options.max_sequences = sequences;
+  // Every token is computed and none is guessed: the figures are the engine's own speed.
+  engine_options.prefix_cache = false;
+  engine_options.draft_tokens = 0;
   std::vector<double> prefill, decode;
   {
     engine::Engine engine(model, engine_options);

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Measures tristill-bench and the peers' llama-bench in turns, in one run.
+
+    bench/peers/compare.py --ours build/release/bin/tristill-bench --models FOLDER \
+        [--llama BUILD/bin] [--ik BUILD/bin] [--bitnet BUILD/bin] [--shape 100m ...] \
+        [--threads 1,2] [--rounds 7] [--out bench/results/NAME]
+
+FOLDER is make_models.py's. A round runs every program once for prefill 512 and decode 128; the
+table has the medians of the rounds, least and most, and the ratio of ours to the fastest peer.
+Writes NAME.json and NAME.md, or prints the table without --out.
+"""
+import argparse
+import datetime
+import json
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+
+PREFILL, DECODE = 512, 128
+# (peer, quantisation, more arguments)
+PEERS = [("llama", "TQ2_0", []), ("llama", "Q4_0", []), ("ik", "IQ2_BN", []),
+         ("ik", "IQ2_BN", ["-rtr", "1", "-mqkv", "1"]), ("ik", "IQ2_BN_R4", []),
+         ("bitnet", "I2_S", []), ("bitnet", "I2_S", ["-fa", "1"])]
+OURS = [("int8 head", ["--head", "int8"]), ("int4 head", ["--head", "int4"])]
+
+
+def output_of(command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+class Contestant:
+    def __init__(self, name, command, parse):
+        self.name, self.command, self.parse = name, command, parse
+        self.runs = {"prefill": [], "decode": []}
+
+    def run(self):
+        for figure, value in self.parse(output_of(self.command)).items():
+            self.runs[figure].append(value)
+
+    def median(self, figure):
+        return statistics.median(self.runs[figure])
+
+
+def parse_llama_bench(text):
+    speeds = {}
+    for run in json.loads(text[text.index("["):]):
+        speeds["prefill" if run["n_gen"] == 0 else "decode"] = run["avg_ts"]
+    return speeds
+
+
+def parse_ours(text):
+    run = json.loads(text)["runs"][0]
+    return {figure: run[f"{figure}_tokens_per_s"]["median"] for figure in ("prefill", "decode")}
+
+
+def contestants(args, shape, threads):
+    found = []
+    for name, extra in OURS:
+        command = [args.ours, "--json", "--shape", shape, "-t", threads, "-p", PREFILL, "-n", DECODE,
+                   "-r", 3, *extra]
+        found.append(Contestant(f"tristill, {name}", command, parse_ours))
+    for peer, quant, extra in PEERS:
+        folder = getattr(args, peer)
+        model = args.models / f"{shape}-{peer}-{quant}.gguf"
+        if not folder or not model.exists():
+            continue
+        command = [folder / "llama-bench", "-m", model, "-t", threads, "-p", PREFILL, "-n", DECODE,
+                   "-r", 1, "-o", "json", *extra]
+        found.append(Contestant(" ".join([peer, quant, *extra]), command, parse_llama_bench))
+    return found
+
+
+def table(shape, threads, found):
+    best = {figure: max((c.median(figure) for c in found if not c.name.startswith("tristill")),
+                        default=None) for figure in ("prefill", "decode")}
+    lines = [f"### {shape}, {threads} thread{'s' if threads > 1 else ''}", "",
+             "| | prefill 512 (least, most) | decode 128 (least, most) | to the fastest peer |",
+             "|---|---|---|---|"]
+    for c in found:
+        cells = []
+        for figure in ("prefill", "decode"):
+            runs = c.runs[figure]
+            cells.append(f"{c.median(figure):.0f} ({min(runs):.0f}, {max(runs):.0f})")
+        ratio = ""
+        if c.name.startswith("tristill") and best["prefill"]:
+            ratio = ", ".join(f"{figure} {c.median(figure) / best[figure]:.2f}x" for figure in best)
+        lines.append(f"| {c.name} | {cells[0]} | {cells[1]} | {ratio} |")
+    return lines + [""]
+
+
+def cpu_name():
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ours", required=True, type=pathlib.Path)
+    parser.add_argument("--models", required=True, type=pathlib.Path)
+    for peer in ("llama", "ik", "bitnet"):
+        parser.add_argument(f"--{peer}", type=pathlib.Path, metavar="BIN")
+    parser.add_argument("--shape", action="append", choices=["100m", "700m", "2b"])
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=pathlib.Path)
+    args = parser.parse_args()
+    lines, results = [], []
+    for shape in args.shape or ["100m", "700m", "2b"]:
+        for threads in map(int, args.threads.split(",")):
+            found = contestants(args, shape, threads)
+            for _ in range(args.rounds):
+                for contestant in found:
+                    contestant.run()
+            lines += table(shape, threads, found)
+            results += [{"shape": shape, "threads": threads, "name": c.name,
+                         "command": [pathlib.Path(str(p)).name for p in c.command],
+                         **c.runs} for c in found]
+            print("\n".join(table(shape, threads, found)), flush=True)
+    if args.out:
+        head = [f"{datetime.date.today()}, {cpu_name()}, {args.rounds} rounds in turns; tokens a "
+                "second, medians", ""]
+        args.out.with_suffix(".md").write_text("\n".join(head + lines))
+        args.out.with_suffix(".json").write_text(json.dumps(
+            {"date": str(datetime.date.today()), "cpu": cpu_name(), "rounds": args.rounds,
+             "runs": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

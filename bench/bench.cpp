@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/atomic_file.h"
 #include "base/exit_code.h"
 #include "base/random.h"
 #include "bench/limits.h"
@@ -33,6 +34,8 @@ struct Options {
   std::string shape = "100m";
   std::string head = "int8";
   std::string packing = "auto";
+  std::string write;      // file for the random model
+  std::string tokenizer;  // SentencePiece model for it
 };
 
 // Median, least and most of a series.
@@ -102,11 +105,9 @@ IntegerMatrix random_matrix(RandomStream& random, WeightKind kind, size_t rows, 
   return m;
 }
 
-std::shared_ptr<const Model> random_model(const ModelConfig& c, const std::string& name,
-                                          const PackingOptions& packing) {
+ModelTensors random_tensors(const ModelConfig& c) {
   RandomStream random(kSeed, 0);
-  LoadedModelFile file;
-  ModelTensors& t = file.tensors;
+  ModelTensors t;
   t.config = c;
   t.embedding = random_matrix(random, WeightKind::int8, c.vocab_size, c.d_model);
   t.output_norm.assign(c.d_model, 1.0F);
@@ -125,7 +126,7 @@ std::shared_ptr<const Model> random_model(const ModelConfig& c, const std::strin
     layer.down = random_matrix(random, c.weights, c.d_model, c.d_ff);
     t.layers.push_back(std::move(layer));
   }
-  return make_model("random-" + name, std::move(file), packing);
+  return t;
 }
 
 double seconds_since(Clock::time_point start) {
@@ -272,10 +273,25 @@ PackingOptions packing_of(const Options& options) {
   return packing;
 }
 
+// The random model as a file that the daemon serves.
+int write_random(const Options& options) {
+  const auto spm = read_file(options.tokenizer);
+  if (!spm) throw std::runtime_error(spm.error().message);
+  const auto tokenizer = Tokenizer::from_sentencepiece(*spm);
+  if (!tokenizer) throw std::runtime_error(tokenizer.error().message);
+  const auto tensors = random_tensors(shape_named(options.shape));
+  const auto done = write_model_file(options.write, tensors, **tokenizer, {{"origin", "random"}});
+  if (!done) throw std::runtime_error(done.error().message);
+  return kExitOk;
+}
+
 int run(const Options& options) {
+  if (!options.write.empty()) return write_random(options);
   std::shared_ptr<const Model> model;
   if (options.model.empty()) {
-    model = random_model(shape_named(options.shape), options.shape, packing_of(options));
+    LoadedModelFile file;
+    file.tensors = random_tensors(shape_named(options.shape));
+    model = make_model("random-" + options.shape, std::move(file), packing_of(options));
   } else {
     auto loaded = load_model(options.model, packing_of(options));
     if (!loaded) {
@@ -315,6 +331,9 @@ int main(int argc, char** argv) {
   app.add_option("-r,--repetitions", options.repetitions, "runs a figure; the median is shown")
       ->check(CLI::Range(1, 1000));
   app.add_flag("--json", options.json, "one JSON object");
+  app.add_option("--write", options.write, "writes the random model to FILE and ends")
+      ->needs(app.add_option("--tokenizer", options.tokenizer,
+                             "SentencePiece model of its vocabulary, for --write"));
   for (auto* option :
        {app.get_option("-t"), app.get_option("-s"), app.get_option("-p"), app.get_option("-n")}) {
     option->check(CLI::Range(1, 1 << 20));

@@ -61,8 +61,8 @@ def parse_ours(text):
 def contestants(args, shape, threads):
     found = []
     for name, extra in OURS:
-        command = [args.ours, "--json", "--shape", shape, "-t", threads, "-p", PREFILL, "-n", DECODE,
-                   "-r", 3, *extra]
+        command = [args.ours, "--json", "--shape", shape, "-t", threads, "-p", PREFILL,
+                   "-n", DECODE, "-r", 3, *extra]
         found.append(Contestant(f"tristill, {name}", command, parse_ours))
     for peer, quant, extra in PEERS:
         folder = getattr(args, peer)

@@ -6,7 +6,6 @@
 #include <span>
 
 #include "base/check.h"
-#include "base/sha256.h"
 
 namespace tristill {
 namespace {
@@ -130,9 +129,10 @@ std::vector<uint64_t> hash_parts(const IntegerMatrix& matrix, ThreadTeam& team) 
 // Before the tensors are given up: of what they hold, however it is packed.
 std::string fingerprint_of(const ModelTensors& tensors, const PackingOptions& packing,
                            ThreadTeam& team) {
-  Sha256 hash;
+  XXH3_state_t hash;
+  XXH3_64bits_reset(&hash);
   const auto add = [&](const auto* data, size_t n) {
-    hash.update({reinterpret_cast<const char*>(data), n * sizeof(*data)});
+    XXH3_64bits_update(&hash, data, n * sizeof(*data));
   };
   const ModelConfig& c = tensors.config;
   for (const uint32_t field :
@@ -161,7 +161,14 @@ std::string fingerprint_of(const ModelTensors& tensors, const PackingOptions& pa
       add_matrix(*matrix);
     }
   }
-  return to_hex(hash.finish()).substr(0, 16);
+  XXH64_canonical_t digest;
+  XXH64_canonicalFromHash(&digest, XXH3_64bits_digest(&hash));
+  std::string hex;
+  for (const unsigned char byte : digest.digest) {
+    hex += "0123456789abcdef"[byte >> 4];
+    hex += "0123456789abcdef"[byte & 15];
+  }
+  return hex;
 }
 
 }  // namespace

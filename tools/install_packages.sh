@@ -10,7 +10,7 @@ serve=("${compile[@]}" libsentencepiece-dev libcpp-httplib-dev nlohmann-json3-de
        libcurl4-openssl-dev libssl-dev curl ca-certificates)
 train=(libtorch-dev libopenblas0-pthread python3)
 test=(libgtest-dev git python3 python3-venv python3-pytest python3-yaml python3-jsonschema
-      python3-numpy)
+      python3-numpy g++-12-aarch64-linux-gnu qemu-user)
 lint=(python3 git binutils clang-format-19)
 tidy=(clang-tidy-19)
 fuzz=(clang-19 libclang-rt-19-dev)

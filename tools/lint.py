@@ -89,7 +89,8 @@ CATCH_SITES = {
 # "define" is for these alone: CHECK, and what a third party's header demands.
 MACRO_FILES = {"base/check.h"}
 
-ISA_SOURCES = {"avx2.cpp", "avx512.cpp", "avx512vnni.cpp", "neon.cpp"}
+ISA_SOURCES = {"avx2.cpp", "avxvnni.cpp", "avx512.cpp", "avx512vbmi.cpp", "neon.cpp",
+               "neoni8mm.cpp"}
 CODE = (".cpp", ".h")
 WIDE_TEXT = CODE + (".py", ".sh", ".mjs", ".cmake", "CMakeLists.txt")
 BANNED_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}

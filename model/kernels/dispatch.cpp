@@ -1,6 +1,9 @@
 // Which table runs: asked of the CPU once, overridden by TRISTILL_ISA or force_isa.
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include <array>
@@ -42,6 +45,11 @@ Tables find_runnable() {
       __builtin_cpu_supports("avx512vnni") != 0) {
     tables[n++] = &kAvx512Vnni;
     if (__builtin_cpu_supports("avx512vbmi") != 0) tables[n++] = &kAvx512Vbmi;
+  }
+#elif defined(__aarch64__)
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) {
+    tables[n++] = &kNeon;
+    if ((getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0) tables[n++] = &kNeonI8mm;
   }
 #endif
   return tables;

@@ -5,19 +5,14 @@
 #pragma once
 
 #include "model/kernels/kernels.h"
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+#include "model/kernels/matrix_neon.h"
+#endif
 #include "model/kernels/vector_elementwise.h"
 #include "model/kernels/vector_steps.h"
 
 namespace tristill::kernels {
 namespace {
-
-constexpr size_t kPrefetchBytes = 2048;  // ahead, when tokens are few and memory is the limit
-
-// Exact sums of kTileHalves halves of a panel and kTokens tokens.
-template <int kTokens>
-struct Sums {
-  I32 of[kTileHalves][kTokens];
-};
 
 inline void prefetch_step(const uint8_t* w) {
   prefetch(w + kPrefetchBytes);
@@ -118,6 +113,9 @@ inline Sums<kTokens> sums_in_place(const uint8_t* w, const int8_t* q, size_t ste
 
 template <int kTokens>
 inline Sums<kTokens> int8_sums(const uint8_t* w, const int8_t* q, size_t steps) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  if constexpr (kTokens > 1) return paired_int8_sums<kTokens>(w, q, steps);
+#endif
   I32 sums[kTileHalves][kTokens];
 #pragma GCC unroll 24
   for (int i = 0; i < kTileHalves * kTokens; ++i) sums[i / kTokens][i % kTokens] = zero_int();
@@ -182,6 +180,9 @@ void finish_panel(const LinearCall& call, size_t panel, const int32_t* sums) {
 
 template <class Step, int kTokens>
 inline Sums<kTokens> step_sums(const uint8_t* w, const int8_t* q, size_t steps) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  if constexpr (kTokens > 1) return paired_sums<Step, kTokens>(w, q, steps);
+#endif
   if constexpr (Step::kInPlace && kTokens <= kUnshiftedTokens) {
     return sums_in_place<Step, kTokens>(w, q, steps);
   } else {

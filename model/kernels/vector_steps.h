@@ -7,6 +7,14 @@
 namespace tristill::kernels {
 namespace {
 
+constexpr size_t kPrefetchBytes = 2048;  // ahead, when tokens are few and memory is the limit
+
+// Exact sums of kTileHalves halves of a panel and kTokens tokens.
+template <int kTokens>
+struct Sums {
+  I32 of[kTileHalves][kTokens];
+};
+
 // One half of a step, of every kind: n planes of 64 unsigned bytes, plane k the weights k of every
 // byte, kOffset too great. Where kInPlace, plane k also comes kFactor<k> times too great for less.
 struct TernaryStep {

@@ -17,6 +17,9 @@ using kernels::kPanelRows;
 using kernels::kStepBytes;
 using kernels::PanelKind;
 
+constexpr size_t kPartBytes = size_t{128} << 10;  // of weights
+constexpr uint32_t kPartsPerThread = 4;
+
 size_t halves_of(size_t rows) { return (rows + kHalfRows - 1) / kHalfRows; }
 
 // Where a half panel's 16 rows come from; matrix is null for padding.
@@ -152,7 +155,7 @@ uint32_t zeros_of(PanelKind kind) {
     case PanelKind::ternary: return 0x55555555U;
     case PanelKind::dense: return 0x79797979U;  // 121 = 1 + 3 + 9 + 27 + 81
     case PanelKind::int4: return 0x88888888U;
-    case PanelKind::int8: break;
+    default: break;
   }
   return 0;
 }
@@ -216,16 +219,13 @@ void fill_panels(PanelMatrix& matrix, Stacking stacking,
   });
 }
 
-void read_int8_row(const PanelMatrix& matrix, size_t row, float* out) {
-  CHECK(matrix.kind == PanelKind::int8 && row < matrix.rows);
-  const size_t steps = kernels::panel_steps(matrix.kind, matrix.cols);
-  const uint8_t* from = matrix.data + row / kPanelRows * steps * kStepBytes +
-                        row % kPanelRows / kHalfRows * (kStepBytes / 2) + row % kHalfRows * 4;
-  const float scale = matrix.scale[row];
-  for (size_t c = 0; c < matrix.cols; ++c) {
-    const auto weight = static_cast<int8_t>(from[c / 4 * kStepBytes + c % 4]);
-    out[c] = static_cast<float>(weight) * scale;
-  }
+uint32_t parts_of_panels(const PanelMatrix& matrix, const ThreadTeam& team) {
+  const size_t n_panels = matrix.n_panels();
+  const size_t panel_bytes = kernels::panel_bytes(matrix.kind, matrix.cols);
+  const size_t most = std::max<size_t>(1, kPartBytes / panel_bytes);
+  const uint32_t least_parts = team.parts_of(n_panels, 1, kPartsPerThread);
+  return static_cast<uint32_t>(
+      std::clamp<size_t>((n_panels + most - 1) / most, least_parts, 65535));
 }
 
 }  // namespace tristill

@@ -39,7 +39,8 @@ PanelMatrix panel_shape(kernels::PanelKind kind, Stacking stacking,
 void fill_panels(PanelMatrix& matrix, Stacking stacking,
                  std::span<const IntegerMatrix* const> parts, ThreadTeam& team);
 
-// row [cols] of an int8 matrix as numbers: weight * scale.
-void read_int8_row(const PanelMatrix& matrix, size_t row, float* out);
+// Into how many parts to split the matrix's panels for the team: each stays in the second-level
+// cache while every tile of tokens meets it, and there are enough for everybody.
+uint32_t parts_of_panels(const PanelMatrix& matrix, const ThreadTeam& team);
 
 }  // namespace tristill

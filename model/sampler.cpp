@@ -69,8 +69,7 @@ void Sampler::accept(TokenId token) {
 
 TokenId Sampler::sample(std::span<const float> logits, uint64_t position,
                         SamplerScratch& scratch) const {
-  const bool plain = params_.logit_bias.empty() && seen_.empty();
-  if (params_.temperature == 0.0F && plain) return most_likely(logits);
+  if (is_greedy()) return most_likely(logits);
   scratch.logits.assign(logits.begin(), logits.end());
   adjust(scratch.logits);
   const TokenId best = most_likely(scratch.logits);

@@ -42,6 +42,11 @@ class Sampler {
   // maximum.
   TokenId sample(std::span<const float> logits, uint64_t position, SamplerScratch& scratch) const;
 
+  // Whether it chooses the greatest logit, whatever the others are.
+  bool is_greedy() const {
+    return params_.temperature == 0.0F && params_.logit_bias.empty() && !penalizes();
+  }
+
   // The token was emitted: later choices see it in their penalties.
   void accept(TokenId token);
 

@@ -14,8 +14,6 @@ using kernels::Finish;
 using kernels::kHalfRows;
 using kernels::kPanelRows;
 
-constexpr size_t kPartBytes = size_t{128} << 10;  // of weights a part of a linear layer reads
-constexpr uint32_t kPartsPerThread = 4;
 constexpr uint32_t kTileTokens = 8;  // of a prompt that look at the cache together
 constexpr uint32_t kMostQueries = 24;  // of a head, handed to the kernel at once
 constexpr size_t kScoreRows = 8;       // that the kernel holds at once, at most
@@ -94,23 +92,34 @@ void Transformer::place_tokens(std::span<const Segment> batch) {
   rope_.extend(end);
 }
 
-std::span<const float> Transformer::logits(std::span<const uint32_t> rows) {
+std::span<const float> Transformer::logits(std::span<const uint32_t> rows, Wanted wanted) {
   const size_t d = config_.d_model;
   const size_t vocabulary = config_.vocab_size;
-  const PanelMatrix& head = model_->head;
+  const OutputHead& head = model_->head;
+  const size_t ld = head.rows();
   grow(picked_, rows.size() * d);
-  grow(logits_, rows.size() * head.rows);
+  grow(logits_, rows.size() * ld);
   for (size_t i = 0; i < rows.size(); ++i) {
     CHECK(rows[i] < places_.size());
     std::copy_n(h_.data() + rows[i] * ld_h_, d, picked_.data() + i * d);
   }
   quantize(picked_.data(), d, model_->output_norm, rows.size(), d);
-  linear(head, Finish::store, logits_.data(), head.rows);
-  for (size_t i = 1; i < rows.size() && head.rows != vocabulary; ++i) {
-    std::copy_n(logits_.data() + i * head.rows, vocabulary, logits_.data() + i * vocabulary);
+  const bool capped = config_.logit_softcap > 0.0F;  // the greatest would be one of many
+  if (wanted == Wanted::greatest && head.is_sliced() && !capped &&
+      rows.size() <= Shortlist::kMostTokens) {
+    size_t first = 0;
+    shortlist_.compute(head, vocabulary, tile_of(0, first), team_, logits_.data());
+  } else {
+    multiply(head.high, [&](const kernels::TokenTile& tile, size_t first, Share panels) {
+      float* out = logits_.data() + first * ld + panels.begin * kPanelRows;
+      kernels::best().linear(head.product(tile, panels.begin, panels.end, out, ld));
+    });
+  }
+  for (size_t i = 1; i < rows.size() && ld != vocabulary; ++i) {
+    std::copy_n(logits_.data() + i * ld, vocabulary, logits_.data() + i * vocabulary);
   }
   const std::span<float> result(logits_.data(), rows.size() * vocabulary);
-  if (config_.logit_softcap > 0.0F) soft_cap(result, config_.logit_softcap);
+  if (capped) soft_cap(result, config_.logit_softcap);
   return result;
 }
 
@@ -248,33 +257,35 @@ kernels::TokenTile Transformer::tile_of(size_t tile, size_t& first) const {
           x_.scale.data() + share.begin, x_.sum.data() + share.begin, share.end - share.begin};
 }
 
-// out = finish(x_ times weights). A part is a run of panels that stay in the second-level cache
-// while every tile of tokens meets them.
+// out = finish(x_ times weights).
 void Transformer::linear(const PanelMatrix& weights, Finish finish, float* out, size_t ld_out) {
   const auto& kernel = kernels::best();
-  const size_t n_panels = weights.n_panels();
-  const size_t panel_bytes = kernels::panel_bytes(weights.kind, weights.cols);
-  const size_t most = std::max<size_t>(1, kPartBytes / panel_bytes);
   const bool glu = finish == Finish::swiglu || finish == Finish::squared_relu_glu;
   const size_t panel_columns = glu ? kHalfRows : kPanelRows;
-  const uint32_t least_parts = team_.parts_of(n_panels, 1, kPartsPerThread);
-  const auto n_parts =
-      static_cast<uint32_t>(std::clamp<size_t>((n_panels + most - 1) / most, least_parts, 65535));
+  multiply(weights, [&](const kernels::TokenTile& tile, size_t first, Share panels) {
+    kernel.linear({.x = tile,
+                   .kind = weights.kind,
+                   .panels = weights.data,
+                   .cols = weights.cols,
+                   .panel_begin = panels.begin,
+                   .panel_end = panels.end,
+                   .scale = weights.scale.data(),
+                   .finish = finish,
+                   .out = out + first * ld_out + panels.begin * panel_columns,
+                   .ld_out = ld_out});
+  });
+}
+
+// product(tile, its first token, panels) for every tile of x_ and every part of the panels.
+template <class Product>
+void Transformer::multiply(const PanelMatrix& weights, Product product) {
+  const uint32_t n_parts = parts_of_panels(weights, team_);
   team_.run(n_parts, [&](uint32_t part, uint32_t) {
-    const Share mine = share_of(n_panels, 1, part, n_parts);
-    for (size_t i = 0; i < x_.n_tiles && mine.begin < mine.end; ++i) {
+    const Share panels = share_of(weights.n_panels(), 1, part, n_parts);
+    for (size_t i = 0; i < x_.n_tiles && panels.begin < panels.end; ++i) {
       size_t first = 0;
       const kernels::TokenTile tile = tile_of(i, first);
-      kernel.linear({.x = tile,
-                     .kind = weights.kind,
-                     .panels = weights.data,
-                     .cols = weights.cols,
-                     .panel_begin = mine.begin,
-                     .panel_end = mine.end,
-                     .scale = weights.scale.data(),
-                     .finish = finish,
-                     .out = out + first * ld_out + mine.begin * panel_columns,
-                     .ld_out = ld_out});
+      product(tile, first, panels);
     }
   });
 }

@@ -12,6 +12,7 @@
 
 #include "model/kv_cache.h"
 #include "model/rope.h"
+#include "model/shortlist.h"
 #include "model/threads.h"
 #include "model/weights.h"
 
@@ -37,8 +38,10 @@ class Transformer {
   void forward(std::span<const Segment> batch);
 
   // Logits [rows.size(), V] of tokens of the last batch, counted through its segments in order.
-  // Valid until the next call.
-  std::span<const float> logits(std::span<const uint32_t> rows);
+  // Valid until the next call. When of every row only the greatest is wanted, others may be
+  // -infinity.
+  enum class Wanted { all, greatest };
+  std::span<const float> logits(std::span<const uint32_t> rows, Wanted wanted = Wanted::all);
 
  private:
   // Where a batch's token stands.
@@ -77,6 +80,8 @@ class Transformer {
                 size_t cols);
   kernels::TokenTile tile_of(size_t tile, size_t& first) const;
   void linear(const PanelMatrix& weights, kernels::Finish finish, float* out, size_t ld_out);
+  template <class Product>
+  void multiply(const PanelMatrix& weights, Product product);
 
   std::shared_ptr<const Model> model_;
   const ModelConfig& config_;
@@ -96,6 +101,7 @@ class Transformer {
   std::vector<float> picked_;    // [rows, D]
   std::vector<float> logits_;    // [rows, V]
   Quantized x_;
+  Shortlist shortlist_;
   std::vector<Scratch> scratch_;  // one a thread
 };
 

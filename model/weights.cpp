@@ -66,29 +66,47 @@ std::vector<Source> sources_of(Model& model, const ModelTensors& tensors,
     sources.push_back({&to.gate_up, kind, Stacking::alternating, {&from.gate, &from.up}});
     sources.push_back({&to.down, kind, Stacking::sequence, {&from.down}});
   }
-  const auto* head = model.config.tied_embeddings ? &tensors.embedding : &tensors.head;
-  const bool coarse = packing.head == PackingOptions::Head::int4;
-  sources.push_back(
-      {&model.head, coarse ? PanelKind::int4 : PanelKind::int8, Stacking::sequence, {head}});
   return sources;
 }
 
-// One piece of memory for all matrices.
-void fill_matrices(Model& model, const std::vector<Source>& sources, ThreadTeam& team) {
-  size_t total = 0;
+// One piece of memory for all matrices, in this order.
+void place_matrices(Model& model, const std::vector<PanelMatrix*>& matrices) {
   const auto aligned = [](size_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; };
-  for (const Source& source : sources) {
-    *source.matrix = panel_shape(source.kind, source.stacking, source.parts);
-    total += aligned(source.matrix->bytes());
-  }
+  size_t total = 0;
+  for (const PanelMatrix* matrix : matrices) total += aligned(matrix->bytes());
   model.memory = HugePages(total);
   uint8_t* next = model.memory.data();
-  for (const Source& source : sources) {
-    source.matrix->data = next;
-    next += aligned(source.matrix->bytes());
-    fill_panels(*source.matrix, source.stacking, source.parts, team);
-    model.weight_bytes += source.matrix->bytes() + source.matrix->scale.size() * sizeof(float);
+  for (PanelMatrix* matrix : matrices) {
+    matrix->data = next;
+    next += aligned(matrix->bytes());
+    model.weight_bytes += matrix->bytes();
   }
+}
+
+void fill_matrices(Model& model, const ModelTensors& tensors, const PackingOptions& packing,
+                   ThreadTeam& team) {
+  const auto sources = sources_of(model, tensors, packing);
+  const auto& head = model.config.tied_embeddings ? tensors.embedding : tensors.head;
+  model.head = head_shape(head, packing.head == PackingOptions::Head::int4);
+  std::vector<PanelMatrix*> matrices;
+  for (const Source& source : sources) {
+    *source.matrix = panel_shape(source.kind, source.stacking, source.parts);
+    matrices.push_back(source.matrix);
+  }
+  matrices.push_back(&model.head.high);
+  if (model.head.is_sliced()) {
+    matrices.insert(matrices.end(), {&model.head.middle, &model.head.low});
+  }
+  place_matrices(model, matrices);
+  for (const Source& source : sources) {
+    fill_panels(*source.matrix, source.stacking, source.parts, team);
+  }
+  fill_head(model.head, head, team);
+  for (const PanelMatrix* matrix : matrices) {
+    model.weight_bytes += matrix->scale.size() * sizeof(float);
+  }
+  model.weight_bytes +=
+      (model.head.high_radius.size() + model.head.middle_radius.size()) * sizeof(float);
 }
 
 void take_norms(Model& model, ModelTensors& tensors) {
@@ -176,7 +194,7 @@ std::string fingerprint_of(const ModelTensors& tensors, const PackingOptions& pa
 void Model::embed(TokenId token, float* out) const {
   CHECK(token >= 0 && static_cast<uint32_t>(token) < config.vocab_size);
   const auto row = static_cast<size_t>(token);
-  if (embedding.rows == 0) return read_int8_row(head, row, out);
+  if (embedding.rows == 0) return head.read_row(row, {out, config.d_model});
   const int8_t* values = embedding.row(row);
   const float scale = embedding.scale[row];
   for (size_t c = 0; c < config.d_model; ++c) out[c] = static_cast<float>(values[c]) * scale;
@@ -197,9 +215,9 @@ std::shared_ptr<const Model> make_model(std::string name, LoadedModelFile file,
   model->layers.resize(c.n_layers);
   ThreadTeam team(usable_cores());
   model->fingerprint = fingerprint_of(tensors, packing, team);
-  fill_matrices(*model, sources_of(*model, tensors, packing), team);
+  fill_matrices(*model, tensors, packing, team);
   take_norms(*model, tensors);
-  if (!c.tied_embeddings || model->head.kind != PanelKind::int8) {
+  if (!c.tied_embeddings || !model->head.is_sliced()) {
     model->embedding = std::move(tensors.embedding);
     model->mapping = std::move(file.mapping);
     model->weight_bytes += model->embedding.values.size();

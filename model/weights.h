@@ -10,6 +10,7 @@
 #include "model/config.h"
 #include "model/format/model_file.h"
 #include "model/huge_pages.h"
+#include "model/output_head.h"
 #include "model/panels.h"
 #include "model/tokenizer/tokenizer.h"
 
@@ -38,9 +39,9 @@ struct LayerWeights {
 struct Model {
   std::string name;  // the file's stem
   ModelConfig config;
-  PanelMatrix head;  // [V, D]
+  OutputHead head;  // [V, D]
   // int8 [V, D]: rows of the mapped file, or of the tensors that the model was made of; empty when
-  // tied to an int8 head, whose panels hold them.
+  // tied to an int8 head, which holds them.
   IntegerMatrix embedding;
   std::shared_ptr<const MappedFile> mapping;  // what the embedding views, if anything
   std::vector<float> output_norm;

@@ -535,8 +535,15 @@ void Engine::Impl::read_logits() {
   for (size_t from = 0; from < wanted_rows.size(); from += kLogitRows) {
     const size_t n = std::min(kLogitRows, wanted_rows.size() - from);
     rows.clear();
-    for (size_t i = 0; i < n; ++i) rows.push_back(wanted_rows[from + i].row);
-    const auto logits = transformer.logits(rows);
+    auto wanted_logits = Transformer::Wanted::greatest;
+    for (size_t i = 0; i < n; ++i) {
+      const WantedRow& wanted = wanted_rows[from + i];
+      rows.push_back(wanted.row);
+      if (!wanted.sequence->wants_greatest(wanted.position)) {
+        wanted_logits = Transformer::Wanted::all;
+      }
+    }
+    const auto logits = transformer.logits(rows, wanted_logits);
     for (size_t i = 0; i < n; ++i) {
       const WantedRow& wanted = wanted_rows[from + i];
       if (wanted.sequence->done) continue;

@@ -1,6 +1,7 @@
 // The table of inner loops, one implementation an ISA; scalar.cpp is the specification and every
 // other one equals it bit for bit, tails and extremes included. Pure functions, any thread.
-// No library header is included by an ISA file: its flags must not leak into shared templates.
+// No library header is included by an ISA file, and the functions here are inlined everywhere: an
+// ISA file's flags must not leak into code that others share.
 //
 // Floating-point sums: 16 lanes, element i goes to lane i % 16, in index order; lanes are added
 // as a tree: l + (l+8), l + (l+4), l + (l+2), l + (l+1). This order is model/reduce.h's, written
@@ -16,32 +17,37 @@ namespace tristill::kernels {
 // Weights in panels of 32 rows, the same bytes for every ISA. A panel is a run of steps, a step
 // two halves of 64 bytes: half h holds 4 bytes of each of the rows 16h .. 16h + 15, in this order.
 // A byte holds n weights; weight k of byte j belongs to column 4 (n step + k) + j.
-//   ternary: n = 4, bits 2k, 2k + 1 are T + 1
+//   ternary: n = 4, bits 2k, 2k + 1 are T + 1 (a fourth code, 3, stands for 2)
 //   dense:   n = 5, the byte is the sum of (T + 1) 3^k: 1.6 bits a weight, for models that memory
 //            holds up; costs more to unpack
 //   int8:    n = 1
-//   int4:    n = 2, bits 4k .. 4k + 3 are the weight + 8; weights are -7 .. 7
+//   int4:    n = 2, bits 4k .. 4k + 3 are the weight + 8
+//   sliced:  int8 weights in three matrices, weight + 128 = 16 h + 4 m + l: int4 panels of h - 8,
+//            ternary ones of m - 1 and of l - 1; whole steps of 16 columns
 // Rows and columns beyond the matrix are zero weights.
-enum class PanelKind { ternary, dense, int8, int4 };
+enum class PanelKind { ternary, dense, int8, int4, sliced };
 constexpr size_t kPanelRows = 32;
 constexpr size_t kHalfRows = 16;
 constexpr size_t kStepBytes = 128;
 
-constexpr size_t step_columns(PanelKind kind) {
-  constexpr size_t kColumns[] = {16, 20, 4, 8};
+[[gnu::always_inline]] constexpr size_t step_columns(PanelKind kind) {
+  constexpr size_t kColumns[] = {16, 20, 4, 8, 16};
   return kColumns[static_cast<size_t>(kind)];
 }
 // One scale a matrix (stored a half panel), or one a row.
-constexpr bool scaled_by_row(PanelKind kind) {
-  return kind == PanelKind::int8 || kind == PanelKind::int4;
+[[gnu::always_inline]] constexpr bool scaled_by_row(PanelKind kind) {
+  return kind != PanelKind::ternary && kind != PanelKind::dense;
 }
 // Whole steps of every kind.
-constexpr size_t padded_columns(size_t cols) { return (cols + 79) / 80 * 80; }
-constexpr size_t panel_steps(PanelKind kind, size_t cols) {
+[[gnu::always_inline]] constexpr size_t padded_columns(size_t cols) {
+  return (cols + 79) / 80 * 80;
+}
+[[gnu::always_inline]] constexpr size_t panel_steps(PanelKind kind, size_t cols) {
   return (cols + step_columns(kind) - 1) / step_columns(kind);
 }
-constexpr size_t panel_bytes(PanelKind kind, size_t cols) {
-  return panel_steps(kind, cols) * kStepBytes;
+// Of the first matrix, when sliced.
+[[gnu::always_inline]] constexpr size_t panel_bytes(PanelKind kind, size_t cols) {
+  return panel_steps(kind, cols) * kStepBytes * (kind == PanelKind::sliced ? 2 : 1);
 }
 
 // Quantised tokens that meet the weights together: [padded_columns(cols) / 4][n_tokens][4] bytes,
@@ -67,6 +73,8 @@ struct LinearCall {
   TokenTile x;
   PanelKind kind;
   const uint8_t* panels;  // the first panel of the matrix
+  const uint8_t* middle = nullptr;  // the matrices of m and l, when sliced
+  const uint8_t* low = nullptr;
   size_t cols;
   size_t panel_begin, panel_end;
   // [panels * 32] when scaled_by_row(kind), else one a half: [panels * 2].
@@ -87,14 +95,14 @@ constexpr size_t kKvPositions = 16;
 // int8: keys [ceil(head_dim / 4)][16][4], values [16][whole_vectors(head_dim)] bytes, then key
 //       scales [16] and value scales [16] fp32.
 // Every part is a multiple of 32 bytes.
-constexpr size_t whole_vectors(size_t n) { return (n + 15) / 16 * 16; }
-constexpr size_t kv_keys_bytes(KvFormat format, size_t head_dim) {
+[[gnu::always_inline]] constexpr size_t whole_vectors(size_t n) { return (n + 15) / 16 * 16; }
+[[gnu::always_inline]] constexpr size_t kv_keys_bytes(KvFormat format, size_t head_dim) {
   return format == KvFormat::fp16 ? head_dim * 32 : (head_dim + 3) / 4 * 64;
 }
-constexpr size_t kv_values_bytes(KvFormat format, size_t head_dim) {
+[[gnu::always_inline]] constexpr size_t kv_values_bytes(KvFormat format, size_t head_dim) {
   return 16 * whole_vectors(head_dim) * (format == KvFormat::fp16 ? 2 : 1);
 }
-constexpr size_t kv_head_bytes(KvFormat format, size_t head_dim) {
+[[gnu::always_inline]] constexpr size_t kv_head_bytes(KvFormat format, size_t head_dim) {
   return kv_keys_bytes(format, head_dim) + kv_values_bytes(format, head_dim) +
          (format == KvFormat::fp16 ? 0 : 128);
 }
@@ -118,6 +126,15 @@ struct AttentionCall {
   float* scores;  // scratch: 8 * (positions + head_dim, each rounded up to 16)
 };
 
+// How great rows of a matrix can be of which a part of the bits is known: the exact sum of row r is
+// factor * sum[r] + open, give or take radius[r] * norm.
+struct SumBound {
+  float factor;
+  float open;
+  const float* radius;
+  float norm;
+};
+
 struct KernelTable {
   // "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon" or "neoni8mm".
   const char* isa;
@@ -137,6 +154,11 @@ struct KernelTable {
                         size_t cols, int8_t* q, float* scale, int32_t* sum, float* scratch);
 
   void (*linear)(const LinearCall& call);
+
+  // The greatest of most_r * scale[r], r < n; most_r is what the exact sum is at most, whatever
+  // rounding does: mean = fma(sum[r], factor, open), fma(radius[r], norm, mean) +
+  // fma(|mean|, 1e-6, 1). -infinity for n = 0; NaN never.
+  float (*greatest_bound)(const int32_t* sum, const SumBound& bound, const float* scale, size_t n);
 
   // acc[t, r - row_begin] = sum_c q[t, c] * w[r, c] for rows row_begin .. row_end, exact; all in
   // plain rows. The trainer's product.

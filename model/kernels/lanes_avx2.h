@@ -230,6 +230,8 @@ inline Bytes int8_side(Bytes w) {
   const __m256i offset = _mm256_set1_epi8(static_cast<char>(0x80));
   return {_mm256_xor_si256(w.low, offset), _mm256_xor_si256(w.high, offset)};
 }
+// The same of weight + 128.
+inline Bytes int8_side_of_code(Bytes code) { return code; }
 inline void dot_int8(I32& sum, Bytes w, __m256i x) { multiply_add(sum, w, x); }
 #else
 constexpr int kUnshiftedTokens = 0;
@@ -251,6 +253,7 @@ inline void dot_codes(Narrow& sum, Bytes w, __m256i x) {
 // |w| * (x with the sign of w): at most 128 * 127 * 2 in 16 bits.
 constexpr int32_t kInt8Offset = 0;
 inline Bytes int8_side(Bytes w) { return w; }
+inline Bytes int8_side_of_code(Bytes code) { return sub_bytes(code, splat_byte(128)); }
 inline __m256i dot_signed(__m256i sum, __m256i w, __m256i x) {
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));

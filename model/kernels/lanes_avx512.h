@@ -35,6 +35,10 @@ inline F32 load(const float* x, size_t n) { return _mm512_maskz_loadu_ps(first_l
 inline void store(float* x, F32 v) { _mm512_storeu_ps(x, v); }
 inline void store(float* x, F32 v, size_t n) { _mm512_mask_storeu_ps(x, first_lanes(n), v); }
 inline F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
+// b in the first n lanes, a in the others.
+inline F32 replace_first(F32 a, F32 b, size_t n) {
+  return _mm512_mask_mov_ps(a, first_lanes(n), b);
+}
 // a + b in the first n lanes, a in the others.
 inline F32 add(F32 a, F32 b, size_t n) { return _mm512_mask_add_ps(a, first_lanes(n), a, b); }
 inline F32 sub(F32 a, F32 b) { return _mm512_sub_ps(a, b); }
@@ -160,6 +164,8 @@ constexpr int32_t kInt8Offset = 128;
 inline Bytes int8_side(Bytes w) {
   return _mm512_xor_si512(w, _mm512_set1_epi8(static_cast<char>(0x80)));
 }
+// The same of weight + 128.
+inline Bytes int8_side_of_code(Bytes code) { return code; }
 inline void dot_int8(I32& sum, Bytes w, I32 x) { multiply_add(sum, w, x); }
 
 }  // namespace

@@ -257,6 +257,8 @@ inline I32 widen(Narrow v) { return v; }
 // int8 weights as dot_int8 takes them.
 constexpr int32_t kInt8Offset = 0;
 inline Bytes int8_side(Bytes w) { return w; }
+// The same of weight + 128.
+inline Bytes int8_side_of_code(Bytes code) { return sub_bytes(code, splat_byte(128)); }
 // sum[l] += the products of the 4 signed bytes of lane l of w with those of x.
 inline void dot_int8(I32& sum, Bytes w, int8x16_t x) {
   sum.v0 = vdotq_s32(sum.v0, vreinterpretq_s8_u8(w.v0), x);

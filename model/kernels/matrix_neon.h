@@ -99,5 +99,18 @@ inline Sums<kTokens> paired_int8_sums(const uint8_t* w, const int8_t* q, size_t 
   return sums.sums();
 }
 
+template <int kTokens>
+inline Sums<kTokens> paired_sliced_sums(const uint8_t* high, const uint8_t* middle,
+                                        const uint8_t* low, const int8_t* q, size_t steps) {
+  PairSums<kTokens> sums;
+  for (size_t s = 0; s < steps; ++s, q += 4 * SlicedStep::kPlanes * kTokens) {
+    multiply_pairs<SlicedStep, kTokens>({high, middle, low}, q, sums);
+    high += 2 * kStepBytes;
+    middle += kStepBytes;
+    low += kStepBytes;
+  }
+  return sums.sums();
+}
+
 }  // namespace
 }  // namespace tristill::kernels

@@ -16,6 +16,7 @@ const KernelTable kNeonI8mm = {
     .quantize_tokens = quantize_tokens,
     .quantize_tile = quantize_tile,
     .linear = linear,
+    .greatest_bound = greatest_bound,
     .int8_gemm = int8_gemm,
     .store_kv = store_kv,
     .attend = attend,

@@ -1,6 +1,7 @@
 // The specification of every kernel, in portable C++. Limit: none aimed at.
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "model/kernels/kernels.h"
 #include "model/reduce.h"
@@ -138,7 +139,7 @@ void quantize_tile(const float* x, size_t ld_x, const float* gain, float eps, si
   }
 }
 
-// The weight of a panel's row at column c.
+// The weight of a panel's row at column c; of a kind that is one matrix.
 int weight_at(PanelKind kind, const uint8_t* panel, size_t row, size_t c) {
   const size_t within = c % step_columns(kind);
   const uint8_t byte = panel[c / step_columns(kind) * kStepBytes + row * 4 + within % 4];
@@ -147,19 +148,30 @@ int weight_at(PanelKind kind, const uint8_t* panel, size_t row, size_t c) {
     case PanelKind::ternary: return (byte >> (2 * k) & 3) - 1;
     case PanelKind::int8: return static_cast<int8_t>(byte);
     case PanelKind::int4: return (byte >> (4 * k) & 15) - 8;
-    case PanelKind::dense: break;
+    default: break;
   }
   constexpr int kPowers[] = {1, 3, 9, 27, 81};
   return byte / kPowers[k] % 3 - 1;
 }
 
+// The weight of a row of the matrix at column c.
+int weight_of(const LinearCall& call, size_t row, size_t c) {
+  const auto in = [&](PanelKind kind, const uint8_t* panels) {
+    return weight_at(kind, panels + row / kPanelRows * panel_bytes(kind, call.cols),
+                     row % kPanelRows, c);
+  };
+  if (call.kind != PanelKind::sliced) return in(call.kind, call.panels);
+  const int high = in(PanelKind::int4, call.panels) + 8;
+  const int middle = in(PanelKind::ternary, call.middle) + 1;
+  const int low = in(PanelKind::ternary, call.low) + 1;
+  return 16 * high + 4 * middle + low - 128;
+}
+
 // The exact sum of a row of the matrix and a token.
 int32_t exact_sum(const LinearCall& call, size_t row, size_t t) {
-  const uint8_t* panel = call.panels + row / kPanelRows * panel_bytes(call.kind, call.cols);
   int32_t total = 0;
   for (size_t c = 0; c < call.cols; ++c) {
-    total += call.x.q[tile_index(c, t, call.x.n_tokens)] *
-             weight_at(call.kind, panel, row % kPanelRows, c);
+    total += call.x.q[tile_index(c, t, call.x.n_tokens)] * weight_of(call, row, c);
   }
   return total;
 }
@@ -198,6 +210,17 @@ void linear(const LinearCall& call) {
       for (size_t r = 0; r < kPanelRows && !glu; ++r) finish_row(call, p * kPanelRows + r, t);
     }
   }
+}
+
+float greatest_bound(const int32_t* sum, const SumBound& bound, const float* scale, size_t n) {
+  float most = -std::numeric_limits<float>::infinity();
+  for (size_t r = 0; r < n; ++r) {
+    const float mean = std::fma(static_cast<float>(sum[r]), bound.factor, bound.open);
+    const float slack = std::fma(std::fabs(mean), 1e-6F, 1.0F);
+    const float value = (std::fma(bound.radius[r], bound.norm, mean) + slack) * scale[r];
+    most = value > most ? value : most;
+  }
+  return most;
 }
 
 void int8_gemm(const int8_t* q, size_t tokens, const Int8View& w, size_t row_begin, size_t row_end,
@@ -339,6 +362,7 @@ const KernelTable kScalar = {
     .quantize_tokens = quantize_tokens,
     .quantize_tile = quantize_tile,
     .linear = linear,
+    .greatest_bound = greatest_bound,
     .int8_gemm = int8_gemm,
     .store_kv = store_kv,
     .attend = attend,

@@ -120,6 +120,22 @@ struct Quantizer {
   }
 };
 
+float greatest_bound(const int32_t* sums, const SumBound& bound, const float* scale, size_t n) {
+  F32 most = splat(-__builtin_inff());
+  for (size_t i = 0; i < n; i += 16) {
+    const size_t k = left(n, i);
+    int32_t tail[16] = {};
+    if (k < 16) std::memcpy(tail, sums + i, k * sizeof(int32_t));
+    const F32 sum = to_float(load_int(k < 16 ? tail : sums + i));
+    const F32 mean = fma(sum, splat(bound.factor), splat(bound.open));
+    const F32 slack = fma(abs(mean), splat(1e-6F), splat(1.0F));
+    const F32 value = mul(add(fma(load(bound.radius + i, k), splat(bound.norm), mean), slack),
+                          load(scale + i, k));
+    most = replace_first(most, max(value, most), k);
+  }
+  return greatest(most);
+}
+
 void quantize_tokens(const float* x, size_t tokens, size_t cols, int8_t* q, float* scale,
                      int32_t* sums) {
   for (size_t t = 0; t < tokens; ++t, x += cols, q += cols) {

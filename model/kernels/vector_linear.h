@@ -141,6 +141,50 @@ inline Sums<kTokens> int8_sums(const uint8_t* w, const int8_t* q, size_t steps) 
   return total;
 }
 
+template <int kTokens, int k = 0>
+inline void multiply_slices(const SlicedStep* step, const int8_t* q, Sums<kTokens>& sums) {
+  Bytes w[kTileHalves];
+#pragma GCC unroll 2
+  for (int h = 0; h < kTileHalves; ++h) w[h] = step[h].template plane<k>();
+#pragma GCC unroll 12
+  for (int t = 0; t < kTokens; ++t) {
+    const auto x = splat_bytes(q + (k * kTokens + t) * 4);
+#pragma GCC unroll 2
+    for (int h = 0; h < kTileHalves; ++h) dot_int8(sums.of[h][t], w[h], x);
+  }
+  if constexpr (k + 1 < SlicedStep::kPlanes) multiply_slices<kTokens, k + 1>(step, q, sums);
+}
+
+// A panel of a matrix in slices: where each of the three begins.
+struct SlicedPanel {
+  const uint8_t *high, *middle, *low;
+};
+
+template <int kTokens>
+inline Sums<kTokens> sliced_sums(SlicedPanel w, const int8_t* q, size_t steps) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  if constexpr (kTokens > 1) return paired_sliced_sums<kTokens>(w.high, w.middle, w.low, q, steps);
+#endif
+  Sums<kTokens> total;
+#pragma GCC unroll 24
+  for (int i = 0; i < kTileHalves * kTokens; ++i) total.of[i / kTokens][i % kTokens] = zero_int();
+  for (size_t s = 0; s < steps; ++s) {
+    if (kTokens <= 4) {
+      prefetch_step(w.high);
+      prefetch_step(w.high + kStepBytes);
+      prefetch_step(w.middle);
+      prefetch_step(w.low);
+    }
+    constexpr size_t kOther = (kTileHalves - 1) * 64;
+    const SlicedStep step[] = {{w.high, w.middle, w.low},
+                               {w.high + kOther, w.middle + kOther, w.low + kOther}};
+    multiply_slices<kTokens>(step, q, total);
+    w = {w.high + 2 * kStepBytes, w.middle + kStepBytes, w.low + kStepBytes};
+    q += 4 * SlicedStep::kPlanes * kTokens;
+  }
+  return total;
+}
+
 // y of 16 rows and one token.
 inline F32 scaled(const LinearCall& call, size_t half, size_t t, I32 sums) {
   const F32 token = splat(call.x.scale[t]);
@@ -190,13 +234,21 @@ inline Sums<kTokens> step_sums(const uint8_t* w, const int8_t* q, size_t steps) 
   }
 }
 
+// Of kTileHalves halves, from half on.
 template <int kTokens>
-inline Sums<kTokens> panel_sums(PanelKind kind, const uint8_t* w, const int8_t* q, size_t steps) {
-  switch (kind) {
+inline Sums<kTokens> panel_sums(const LinearCall& call, size_t panel, size_t half, size_t steps) {
+  const size_t at = panel * steps * kStepBytes + 64 * half;
+  const int8_t* q = call.x.q;
+  if (call.kind == PanelKind::sliced) {
+    const uint8_t* high = call.panels + 2 * panel * steps * kStepBytes + 64 * half;
+    return sliced_sums<kTokens>({high, call.middle + at, call.low + at}, q, steps);
+  }
+  const uint8_t* w = call.panels + at;
+  switch (call.kind) {
     case PanelKind::ternary: return step_sums<TernaryStep, kTokens>(w, q, steps);
     case PanelKind::dense: return step_sums<DenseStep, kTokens>(w, q, steps);
     case PanelKind::int4: return step_sums<Int4Step, kTokens>(w, q, steps);
-    case PanelKind::int8: break;
+    default: break;
   }
   return int8_sums<kTokens>(w, q, steps);
 }
@@ -207,7 +259,7 @@ inline int32_t offset_of(PanelKind kind) {
     case PanelKind::ternary: return TernaryStep::kOffset;
     case PanelKind::dense: return DenseStep::kOffset;
     case PanelKind::int4: return Int4Step::kOffset;
-    case PanelKind::int8: break;
+    default: break;
   }
   return kInt8Offset;
 }
@@ -217,10 +269,9 @@ void run_panels(const LinearCall& call) {
   const size_t steps = panel_steps(call.kind, call.cols);
   const int32_t offset = offset_of(call.kind);
   for (size_t p = call.panel_begin; p < call.panel_end; ++p) {
-    const uint8_t* panel = call.panels + p * steps * kStepBytes;
     alignas(64) int32_t sums[2 * kTokens * kHalfRows];
     for (size_t half = 0; half < 2; half += kTileHalves) {
-      const auto tile = panel_sums<kTokens>(call.kind, panel + 64 * half, call.x.q, steps);
+      const auto tile = panel_sums<kTokens>(call, p, half, steps);
 #pragma GCC unroll 24
       for (size_t i = 0; i < size_t{kTileHalves} * kTokens; ++i) {
         store_int(

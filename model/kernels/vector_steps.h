@@ -20,7 +20,7 @@ struct Sums {
 struct TernaryStep {
   static constexpr int kPlanes = 4;
   static constexpr int32_t kOffset = 1;
-  static constexpr size_t kMostPerStep = 4 * 2 * 2 * 127;  // of two bytes a lane
+  static constexpr size_t kMostPerStep = 4 * 2 * 3 * 127;  // of two bytes a lane
   static constexpr bool kInPlace = true;
   Bytes packed;
   explicit TernaryStep(const uint8_t* w) : packed(load_bytes(w)) {}
@@ -72,6 +72,26 @@ struct DenseStep {
     for (int i = 0; i < 5; ++i) x *= 2 - 81 * x;
     return x;
   }();
+};
+
+// Three slices of int8 weights, put together again: planes as dot_int8 takes them.
+struct SlicedStep {
+  static constexpr int kPlanes = 4;
+  Bytes high[2], middle, low;
+  SlicedStep(const uint8_t* h, const uint8_t* m, const uint8_t* l)
+      : high{load_bytes(h), load_bytes(h + kStepBytes)},
+        middle(load_bytes(m)),
+        low(load_bytes(l)) {}
+  template <int k>
+  Bytes plane() const {
+    const Bytes nibble = k % 2 == 0 ? shift_bytes_left<4>(high[k / 2]) : high[k / 2];
+    Bytes pair = middle;
+    if constexpr (k == 0) pair = shift_bytes_left<2>(middle);
+    if constexpr (k > 1) pair = shift_bytes_right<2 * k - 2>(middle);
+    const Bytes upper =
+        or_bytes(and_bytes(nibble, splat_byte(0xF0)), and_bytes(pair, splat_byte(0x0C)));
+    return int8_side_of_code(or_bytes(upper, field<k>(low)));
+  }
 };
 
 struct Int4Step {

@@ -87,6 +87,11 @@ void expect_linear_equal(const KernelTable& isa, PanelKind kind, const std::vect
                          const std::vector<float>& x, size_t tokens, size_t cols, size_t begin,
                          size_t end) {
   const size_t n_panels = panels.size() / panel_bytes(kind, cols);
+  // The middle and the low bits of a sliced matrix.
+  std::vector<uint8_t> more(2 * n_panels * panel_bytes(PanelKind::ternary, cols));
+  for (size_t i = 0; i < more.size(); ++i) {
+    more[i] = static_cast<uint8_t>(panels[i % panels.size()] * 37 + i % 251);
+  }
   std::vector<float> scale(n_panels * kPanelRows);
   for (size_t i = 0; i < scale.size(); ++i) scale[i] = 0.1F + static_cast<float>(i % 7);
   const std::vector<float> gain(cols, 1.25F);
@@ -107,6 +112,8 @@ void expect_linear_equal(const KernelTable& isa, PanelKind kind, const std::vect
       LinearCall call{.x = {q.data(), s.data(), sum.data(), tokens},
                       .kind = kind,
                       .panels = panels.data(),
+                      .middle = more.data(),
+                      .low = more.data() + more.size() / 2,
                       .cols = cols,
                       .panel_begin = begin,
                       .panel_end = end,
@@ -153,10 +160,11 @@ TEST_P(Kernels, Int8ProductsAreExactAtTheExtremes) {
 }
 
 TEST_P(Kernels, LinearLayersEqualScalar) {
-  for (const PanelKind kind :
-       {PanelKind::ternary, PanelKind::dense, PanelKind::int8, PanelKind::int4}) {
+  for (const PanelKind kind : {PanelKind::ternary, PanelKind::dense, PanelKind::int8,
+                               PanelKind::int4, PanelKind::sliced}) {
     for (size_t tokens = 1; tokens <= isa().tile_tokens; ++tokens) {
       for (const size_t cols : {size_t{16}, size_t{72}, size_t{100}, size_t{256}, size_t{768}}) {
+        if (kind == PanelKind::sliced && cols % step_columns(kind) != 0) continue;
         const auto panels = random_panels(random_, kind, cols, 3);
         expect_linear_equal(isa(), kind, panels, floats(tokens * cols, 9.0F), tokens, cols, 0, 3);
         expect_linear_equal(isa(), kind, panels, floats(tokens * cols, 9.0F), tokens, cols, 1, 2);
@@ -176,7 +184,9 @@ TEST_P(Kernels, LinearLayersAreExactAtTheExtremes) {
     for (const Extreme& e : {Extreme{PanelKind::ternary, 0x00}, Extreme{PanelKind::ternary, 0xAA},
                              Extreme{PanelKind::dense, 0}, Extreme{PanelKind::dense, 242},
                              Extreme{PanelKind::int8, 0x80}, Extreme{PanelKind::int8, 0x7F},
-                             Extreme{PanelKind::int4, 0x11}, Extreme{PanelKind::int4, 0xFF}}) {
+                             Extreme{PanelKind::ternary, 0xFF}, Extreme{PanelKind::int4, 0x00},
+                             Extreme{PanelKind::int4, 0xFF}, Extreme{PanelKind::sliced, 0x00},
+                             Extreme{PanelKind::sliced, 0xFF}}) {
       const std::vector<uint8_t> panels(panel_bytes(e.kind, kCols), e.byte);
       for (const size_t n : {size_t{1}, isa().tile_tokens}) {
         expect_linear_equal(isa(), e.kind, panels, tokens, n, kCols, 0, 1);
@@ -298,6 +308,24 @@ TEST_P(Kernels, SumsFollowTheOneOrder) {
     ASSERT_TRUE(same_bits(kScalar.exp_sum(x.data(), 7.0F, n), isa().exp_sum(y.data(), 7.0F, n)))
         << n;
     ASSERT_TRUE(same_bits(x, y)) << n;
+  }
+}
+
+TEST_P(Kernels, BoundsEqualScalarAndHold) {
+  for (size_t n = 0; n <= 70; ++n) {
+    std::vector<int32_t> sums(n);
+    for (auto& s : sums) s = static_cast<int32_t>(random_.below(2000000)) - 1000000;
+    const auto radius = floats(n, 50.0F);
+    const auto scale = floats(n);
+    const SumBound bound{16.0F, -123.5F, radius.data(), 2000.0F};
+    const float expected = kScalar.greatest_bound(sums.data(), bound, scale.data(), n);
+    ASSERT_TRUE(same_bits(expected, isa().greatest_bound(sums.data(), bound, scale.data(), n)))
+        << n;
+    for (size_t r = 0; r < n; ++r) {
+      if (scale[r] < 0.0F) continue;
+      const double most = 16.0 * sums[r] - 123.5 + static_cast<double>(radius[r]) * 2000.0;
+      ASSERT_GE(expected, static_cast<float>(most) * scale[r]) << r;
+    }
   }
 }
 

@@ -44,7 +44,7 @@ struct Panels {
       case PanelKind::ternary: return (byte >> (2 * k) & 3) - 1;
       case PanelKind::dense: return static_cast<int>(byte / std::lround(std::pow(3, k))) % 3 - 1;
       case PanelKind::int4: return (byte >> (4 * k) & 15) - 8;
-      case PanelKind::int8: break;
+      default: break;
     }
     return static_cast<int8_t>(byte);
   }
@@ -109,11 +109,6 @@ TEST(Panels, ColumnsAreZerosBeyondTheMatrix) {
   const auto odd = random_integers(PanelKind::int8, 5, 70, 6);
   const Panels panels(PanelKind::int8, Stacking::sequence, {&odd});
   for (size_t c = 70; c < 72; ++c) EXPECT_EQ(panels.at(2, c), 0);
-  std::vector<float> row(70);
-  read_int8_row(panels.matrix, 4, row.data());
-  for (size_t c = 0; c < 70; ++c) {
-    EXPECT_EQ(row[c], static_cast<float>(odd.values[4 * 70 + c]) * odd.scale[4]);
-  }
 }
 
 TEST(Panels, Int4LosesLessThanAPlainRounding) {

@@ -112,6 +112,24 @@ TEST_P(Determinism, EveryInstructionSetAndThreadCount) {
   }
 }
 
+// Without log-probabilities a greedy request needs only the greatest logit, which is searched for.
+TEST_P(Determinism, GreedyTokensAreTheSameWithoutLogprobs) {
+  for (size_t n_sequences = 1; n_sequences <= 3; ++n_sequences) {
+    Engine engine(tiny_model(), options_with(2, n_sequences));
+    std::vector<Generation> with, without;
+    for (size_t i = 0; i < 2 * n_sequences; ++i) {
+      auto request = request_of(prompt_of(9 + i, static_cast<TokenId>(i)), 60, i);
+      request.sampling.temperature = 0.0F;
+      without.push_back(submit(engine, request));
+      request.logprobs = 0;
+      with.push_back(submit(engine, request));
+    }
+    for (size_t i = 0; i < with.size(); ++i) {
+      EXPECT_EQ(read(std::move(with[i])).tokens(), read(std::move(without[i])).tokens()) << i;
+    }
+  }
+}
+
 TEST_P(Determinism, EveryBatchSize) {
   for (size_t n = 1; n <= kRequests; ++n) {
     Engine engine(tiny_model(), options_with(1, n));

@@ -2,15 +2,17 @@
 // ratios. One thread calls.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace tristill::bench {
 
-// int8 multiply-accumulates a second (two operations each), all threads together, by the product
-// of the kernels in use on matrices that stay in the second-level cache.
+// int8 operations (a multiply-accumulate is two) a second, all threads together, by the linear
+// layer of the kernels in use on ternary weights and a whole tile of tokens in the nearest cache.
 double measure_int8_ops(uint32_t n_threads);
 
-// Bytes a second read from a buffer of 256 MiB, all threads together.
-double measure_read_bandwidth(uint32_t n_threads);
+// Bytes a second read from a buffer of that size, in huge pages as the weights are, all threads
+// together, over and over.
+double measure_read_bandwidth(uint32_t n_threads, size_t bytes);
 
 }  // namespace tristill::bench

@@ -61,7 +61,7 @@ def parse_ours(text):
 def contestants(args, shape, threads):
     found = []
     for name, extra in OURS:
-        command = [args.ours, "--json", "--shape", shape, "-t", threads, "-p", PREFILL,
+        command = [args.ours, "-f", "json", "--shape", shape, "-t", threads, "-p", PREFILL,
                    "-n", DECODE, "-r", 3, *extra]
         found.append(Contestant(f"tristill, {name}", command, parse_ours))
     for peer, quant, extra in PEERS:

@@ -44,7 +44,7 @@ double seconds_since(Clock::time_point start) {
 
 std::vector<engine::Generation> submit(engine::Engine& engine, uint32_t n_sequences,
                                        uint32_t prompt_tokens, uint32_t output_tokens) {
-  std::vector<engine::Generation> generations;
+  std::vector<engine::GenerationRequest> requests;
   const uint32_t vocabulary = engine.model().config.vocab_size;
   for (uint32_t s = 0; s < n_sequences; ++s) {
     engine::GenerationRequest request;
@@ -54,11 +54,11 @@ std::vector<engine::Generation> submit(engine::Engine& engine, uint32_t n_sequen
     request.sampling.temperature = 0.0F;
     request.max_tokens = output_tokens;
     request.ignore_eos = true;
-    auto generation = engine.submit(std::move(request));
-    if (!generation) throw std::runtime_error(generation.error().message);
-    generations.push_back(std::move(*generation));
+    requests.push_back(std::move(request));
   }
-  return generations;
+  auto generations = engine.submit_all(std::move(requests));
+  if (!generations) throw std::runtime_error(generations.error().message);
+  return std::move(*generations);
 }
 
 // Reads to the end; every generation must end by its length.

@@ -10,10 +10,16 @@
 
 namespace tristill {
 
-TokenId most_likely(std::span<const float> logits) {
+TokenId greatest_of(std::span<const float> logits) {
   const float max = max_of(logits.data(), logits.size());
-  if (!std::isfinite(max)) throw std::runtime_error("the model's logits are not finite");
+  if (!std::isfinite(max)) return kNoToken;
   return static_cast<TokenId>(std::find(logits.begin(), logits.end(), max) - logits.begin());
+}
+
+TokenId most_likely(std::span<const float> logits) {
+  const TokenId token = greatest_of(logits);
+  if (token == kNoToken) throw std::runtime_error("the model's logits are not finite");
+  return token;
 }
 
 LogSoftmax::LogSoftmax(std::span<const float> logits, std::vector<float>& scratch)

@@ -31,7 +31,9 @@ class LogSoftmax {
   float log_sum_;
 };
 
-// The most likely token, the lowest id on ties. Throws std::runtime_error when none is finite.
+// The most likely token, the lowest id on ties; kNoToken when none is finite.
+TokenId greatest_of(std::span<const float> logits);
+// The same. Throws std::runtime_error when none is finite.
 TokenId most_likely(std::span<const float> logits);
 
 }  // namespace tristill

@@ -45,18 +45,12 @@ void add_sums(const PanelMatrix& matrix, const TokenTile& x, size_t begin, size_
 
 }  // namespace
 
-// Of one panel: sums of the slices by token.
-struct Shortlist::PanelSums {
-  int32_t middle[kMostTokens * kPanelRows];
-  int32_t low[kMostTokens * kPanelRows];
-};
-
 size_t Shortlist::rows_of(size_t panel) const {
   return std::min(kPanelRows, vocabulary_ - std::min(vocabulary_, panel * kPanelRows));
 }
 
-void Shortlist::compute(const OutputHead& head, size_t vocabulary, const TokenTile& x,
-                        ThreadTeam& team, float* logits) {
+std::span<const TokenId> Shortlist::find(const OutputHead& head, size_t vocabulary,
+                                         const TokenTile& x, ThreadTeam& team) {
   CHECK(head.is_sliced() && x.n_tokens <= kMostTokens);
   head_ = &head;
   vocabulary_ = vocabulary;
@@ -70,32 +64,34 @@ void Shortlist::compute(const OutputHead& head, size_t vocabulary, const TokenTi
     const Share mine = share_of(n_panels, 1, part, n_parts);
     bound_panels(x, mine.begin, mine.end);
   });
-  for (size_t t = 0; t < n_tokens; ++t) {
-    const auto bounds = std::span(bounds_).subspan(t * n_panels, n_panels);
-    const auto best =
-        static_cast<size_t>(std::max_element(bounds.begin(), bounds.end()) - bounds.begin());
-    PanelSums sums;
-    add_sums(head.middle, x, best, best + 1, sums.middle, kPanelRows);
-    exact_panel(x, best, sums, logits);
-    const float* reached = logits + t * head.rows() + best * kPanelRows;
-    bar_[t] = *std::max_element(reached, reached + rows_of(best));
-  }
+  for (size_t t = 0; t < n_tokens; ++t) raise_bar(x, t);
+  best_.assign(n_parts * n_tokens, {kNone, kNoToken});
   std::atomic<size_t> n_refined{0};
   team.run(n_parts, [&](uint32_t part, uint32_t) {
     const Share mine = share_of(n_panels, 1, part, n_parts);
-    size_t n = 0;
+    Exact exact;
     for (size_t panel = mine.begin; panel < mine.end; ++panel) {
-      if (refine(x, panel, logits)) {
-        ++n;
-        continue;
-      }
+      if (!refine(x, panel, exact)) continue;
+      n_refined.fetch_add(1, std::memory_order_relaxed);
       for (size_t t = 0; t < n_tokens; ++t) {
-        std::fill_n(logits + t * head.rows() + panel * kPanelRows, kPanelRows, kNone);
+        Best& best = best_[part * n_tokens + t];
+        for (size_t r = 0; r < rows_of(panel); ++r) {
+          if (exact.of[t][r] <= best.value) continue;
+          best = {exact.of[t][r], static_cast<TokenId>(panel * kPanelRows + r)};
+        }
       }
     }
-    n_refined.fetch_add(n, std::memory_order_relaxed);
   });
   n_refined_ = n_refined.load();
+  found_.clear();
+  for (size_t t = 0; t < n_tokens; ++t) {
+    Best best{kNone, kNoToken};
+    for (uint32_t part = 0; part < n_parts; ++part) {  // in the order of the rows
+      if (best_[part * n_tokens + t].value > best.value) best = best_[part * n_tokens + t];
+    }
+    found_.push_back(std::isfinite(best.value) ? best.token : kNoToken);
+  }
+  return found_;
 }
 
 // How great the logits of these panels can be, by the high bits alone.
@@ -113,51 +109,63 @@ void Shortlist::bound_panels(const TokenTile& x, size_t begin, size_t end) {
   }
 }
 
-// Whether a row of the panel may be the greatest of a token; if so, its logits are there.
-bool Shortlist::refine(const TokenTile& x, size_t panel, float* logits) {
-  const size_t row = panel * kPanelRows;
-  bool open = false;
+// The bar is the greatest logit of the panel that promises most.
+void Shortlist::raise_bar(const TokenTile& x, size_t t) {
+  const size_t n_panels = head_->high.n_panels();
+  const auto bounds = std::span(bounds_).subspan(t * n_panels, n_panels);
+  const auto best =
+      static_cast<size_t>(std::max_element(bounds.begin(), bounds.end()) - bounds.begin());
+  int32_t middle[kMostTokens * kPanelRows];
+  Exact exact;
+  add_sums(head_->middle, x, best, best + 1, middle, kPanelRows);
+  add_low_bits(x, best, middle, exact);
+  bar_[t] = *std::max_element(exact.of[t], exact.of[t] + rows_of(best));
+}
+
+// Whether a logit of a token can reach its bar, when bounds[t * stride] is what exact sums times
+// their rows' scales are at most.
+bool Shortlist::may_win(const TokenTile& x, const float* bounds, size_t stride) const {
+  bool may = false;
   for (size_t t = 0; t < x.n_tokens; ++t) {
-    open |= reaches_bar(x, t, bounds_[t * head_->high.n_panels() + panel]);
+    const float most = bounds[t * stride] * x.scale[t];
+    may |= most + std::fabs(most) * kSlack >= bar_[t];
   }
-  if (!open) return false;
-  PanelSums sums;
-  add_sums(head_->middle, x, panel, panel + 1, sums.middle, kPanelRows);
-  open = false;
+  return may;
+}
+
+// Whether a row of the panel may be the greatest of a token; if so, exact has the panel's logits.
+bool Shortlist::refine(const TokenTile& x, size_t panel, Exact& exact) const {
+  const size_t row = panel * kPanelRows;
+  if (!may_win(x, bounds_.data() + panel, head_->high.n_panels())) return false;
+  int32_t middle[kMostTokens * kPanelRows];
+  add_sums(head_->middle, x, panel, panel + 1, middle, kPanelRows);
+  float bounds[kMostTokens];
   for (size_t t = 0; t < x.n_tokens; ++t) {
     int32_t both[kPanelRows];
     for (size_t r = 0; r < kPanelRows; ++r) {
-      both[r] = 4 * high_[t * head_->rows() + row + r] + sums.middle[t * kPanelRows + r];
+      both[r] = 4 * high_[t * head_->rows() + row + r] + middle[t * kPanelRows + r];
     }
     const SumBound bound{4.0F, 5.5F * static_cast<float>(x.sum[t]),
                          head_->middle_radius.data() + row, norm_[t]};
-    open |= reaches_bar(x, t,
-                        kernels::best().greatest_bound(both, bound, head_->high.scale.data() + row,
-                                                       rows_of(panel)));
+    bounds[t] =
+        kernels::best().greatest_bound(both, bound, head_->high.scale.data() + row, rows_of(panel));
   }
-  if (!open) return false;
-  exact_panel(x, panel, sums, logits);
+  if (!may_win(x, bounds, 1)) return false;
+  add_low_bits(x, panel, middle, exact);
   return true;
 }
 
-// Whether a logit can reach the bar whose exact sum times its row's scale is at most bound.
-bool Shortlist::reaches_bar(const TokenTile& x, size_t t, float bound) const {
-  const float most = bound * x.scale[t];
-  return most + std::fabs(most) * kSlack >= bar_[t];
-}
-
 // The logits of a panel whose high and middle sums are there.
-void Shortlist::exact_panel(const TokenTile& x, size_t panel, PanelSums& sums,
-                            float* logits) const {
-  const size_t ld = head_->rows();
+void Shortlist::add_low_bits(const TokenTile& x, size_t panel, const int32_t* middle,
+                             Exact& exact) const {
   const size_t row = panel * kPanelRows;
-  add_sums(head_->low, x, panel, panel + 1, sums.low, kPanelRows);
+  int32_t low[kMostTokens * kPanelRows];
+  add_sums(head_->low, x, panel, panel + 1, low, kPanelRows);
   for (size_t t = 0; t < x.n_tokens; ++t) {
     for (size_t r = 0; r < kPanelRows; ++r) {
-      const int32_t exact = 16 * high_[t * ld + row + r] + 4 * sums.middle[t * kPanelRows + r] +
-                            sums.low[t * kPanelRows + r] + 5 * x.sum[t];
-      logits[t * ld + row + r] =
-          static_cast<float>(exact) * (head_->high.scale[row + r] * x.scale[t]);
+      const int32_t sum = 16 * high_[t * head_->rows() + row + r] + 4 * middle[t * kPanelRows + r] +
+                          low[t * kPanelRows + r] + 5 * x.sum[t];
+      exact.of[t][r] = static_cast<float>(sum) * (head_->high.scale[row + r] * x.scale[t]);
     }
   }
 }

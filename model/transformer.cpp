@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "model/logprobs.h"
 #include "model/reduce.h"
 
 namespace tristill {
@@ -92,35 +93,63 @@ void Transformer::place_tokens(std::span<const Segment> batch) {
   rope_.extend(end);
 }
 
-std::span<const float> Transformer::logits(std::span<const uint32_t> rows, Wanted wanted) {
-  const size_t d = config_.d_model;
+std::span<const float> Transformer::logits(std::span<const uint32_t> rows) {
   const size_t vocabulary = config_.vocab_size;
   const OutputHead& head = model_->head;
   const size_t ld = head.rows();
-  grow(picked_, rows.size() * d);
+  quantize_picked(rows);
   grow(logits_, rows.size() * ld);
+  multiply(head.high, [&](const kernels::TokenTile& tile, size_t first, Share panels) {
+    float* out = logits_.data() + first * ld + panels.begin * kPanelRows;
+    kernels::best().linear(head.product(tile, panels.begin, panels.end, out, ld));
+  });
+  for (size_t i = 1; i < rows.size() && ld != vocabulary; ++i) {
+    std::copy_n(logits_.data() + i * ld, vocabulary, logits_.data() + i * vocabulary);
+  }
+  const std::span<float> result(logits_.data(), rows.size() * vocabulary);
+  if (config_.logit_softcap > 0.0F) soft_cap(result, config_.logit_softcap);
+  return result;
+}
+
+std::span<const TokenId> Transformer::greatest(std::span<const uint32_t> rows) {
+  greatest_.clear();
+  // Where logits are capped, the greatest may be one of many.
+  const bool few = rows.size() <= Shortlist::kMostTokens && config_.logit_softcap == 0.0F;
+  if (few && model_->head.is_sliced()) {
+    quantize_picked(rows);
+    size_t first = 0;
+    const auto found = shortlist_.find(model_->head, config_.vocab_size, tile_of(0, first), team_);
+    greatest_.assign(found.begin(), found.end());
+    return greatest_;
+  }
+  const auto all = logits(rows);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    greatest_.push_back(greatest_of(all.subspan(i * config_.vocab_size, config_.vocab_size)));
+  }
+  return greatest_;
+}
+
+// The states of these rows of the last batch, as the output head takes them.
+void Transformer::quantize_picked(std::span<const uint32_t> rows) {
+  const size_t d = config_.d_model;
+  grow(picked_, rows.size() * d);
   for (size_t i = 0; i < rows.size(); ++i) {
     CHECK(rows[i] < places_.size());
     std::copy_n(h_.data() + rows[i] * ld_h_, d, picked_.data() + i * d);
   }
   quantize(picked_.data(), d, model_->output_norm, rows.size(), d);
-  const bool capped = config_.logit_softcap > 0.0F;  // the greatest would be one of many
-  if (wanted == Wanted::greatest && head.is_sliced() && !capped &&
-      rows.size() <= Shortlist::kMostTokens) {
-    size_t first = 0;
-    shortlist_.compute(head, vocabulary, tile_of(0, first), team_, logits_.data());
-  } else {
-    multiply(head.high, [&](const kernels::TokenTile& tile, size_t first, Share panels) {
-      float* out = logits_.data() + first * ld + panels.begin * kPanelRows;
-      kernels::best().linear(head.product(tile, panels.begin, panels.end, out, ld));
-    });
-  }
-  for (size_t i = 1; i < rows.size() && ld != vocabulary; ++i) {
-    std::copy_n(logits_.data() + i * ld, vocabulary, logits_.data() + i * vocabulary);
-  }
-  const std::span<float> result(logits_.data(), rows.size() * vocabulary);
-  if (capped) soft_cap(result, config_.logit_softcap);
-  return result;
+}
+
+void Transformer::read_block(KvBlockId block, std::span<uint8_t> to) {
+  const auto from = cache_.contents(block);
+  CHECK(to.size() == from.size());
+  std::copy(from.begin(), from.end(), to.begin());
+}
+
+void Transformer::write_block(KvBlockId block, std::span<const uint8_t> from) {
+  const auto to = cache_.contents(block);
+  CHECK(to.size() == from.size());
+  std::copy(from.begin(), from.end(), to.begin());
 }
 
 void Transformer::reserve(size_t n_tokens) {

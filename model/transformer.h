@@ -1,47 +1,32 @@
-// Transformer: the forward pass of one model for a batch of sequences at any positions.
-// One thread uses it; it computes on a ThreadTeam. Scratch memory grows to the largest batch.
-// Not the batch's composition (engine/scheduler.h) nor the choice of tokens (sampler.h).
-//
-// Deterministic: a token's logits depend on the tokens before it alone, bit for bit; not on the
-// batch, the split into calls, the number of threads or the instruction set.
+// Transformer: the forward pass on the CPU, on a ThreadTeam. Scratch memory grows to the largest
+// batch. Not the batch's composition (engine/scheduler.h) nor the choice of tokens (sampler.h).
 #pragma once
 
 #include <memory>
 #include <span>
 #include <vector>
 
-#include "model/kv_cache.h"
+#include "model/backend.h"
 #include "model/rope.h"
 #include "model/shortlist.h"
-#include "model/threads.h"
-#include "model/weights.h"
 
 namespace tristill {
-
-// One sequence's share of a batch.
-struct Segment {
-  std::span<const TokenId> tokens;    // not yet computed
-  uint32_t position = 0;              // of the first of them
-  std::span<const KvBlockId> blocks;  // hold positions 0 .. position + tokens.size() - 1
-};
 
 // x[i] = cap * tanh(x[i] / cap), to 1e-7 of cap. Gemma 2, section 2. cap > 0.
 void soft_cap(std::span<float> x, float cap);
 
-class Transformer {
+class Transformer : public Backend {
  public:
   // Positions are below max_context.
   Transformer(std::shared_ptr<const Model> model, KvCache& cache, ThreadTeam& team,
               uint32_t max_context);
 
-  // Computes all tokens, writes their keys and values. Earlier positions must be in the cache.
-  void forward(std::span<const Segment> batch);
-
-  // Logits [rows.size(), V] of tokens of the last batch, counted through its segments in order.
-  // Valid until the next call. When of every row only the greatest is wanted, others may be
-  // -infinity.
-  enum class Wanted { all, greatest };
-  std::span<const float> logits(std::span<const uint32_t> rows, Wanted wanted = Wanted::all);
+  void forward(std::span<const Segment> batch) override;
+  std::span<const float> logits(std::span<const uint32_t> rows) override;
+  std::span<const TokenId> greatest(std::span<const uint32_t> rows) override;
+  void copy_block(KvBlockId from, KvBlockId to) override { cache_.copy(from, to); }
+  void read_block(KvBlockId block, std::span<uint8_t> to) override;
+  void write_block(KvBlockId block, std::span<const uint8_t> from) override;
 
  private:
   // Where a batch's token stands.
@@ -76,6 +61,7 @@ class Transformer {
   void feed_forward(const LayerWeights& layer);
   void place_head(const LayerWeights& layer, uint32_t index, size_t token, uint32_t kv_head);
   void attend(const AttentionTile& tile, uint32_t index, uint32_t kv_head, Scratch& scratch);
+  void quantize_picked(std::span<const uint32_t> rows);
   void quantize(const float* x, size_t ld_x, const std::vector<float>& gain, size_t n_tokens,
                 size_t cols);
   kernels::TokenTile tile_of(size_t tile, size_t& first) const;
@@ -102,6 +88,7 @@ class Transformer {
   std::vector<float> logits_;    // [rows, V]
   Quantized x_;
   Shortlist shortlist_;
+  std::vector<TokenId> greatest_;  // [rows]
   std::vector<Scratch> scratch_;  // one a thread
 };
 

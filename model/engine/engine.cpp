@@ -6,12 +6,12 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "model/backend.h"
 #include "model/engine/generation.h"
-#include "model/engine/prefix_index.h"
 #include "model/engine/scheduler.h"
 #include "model/engine/sequence.h"
+#include "model/engine/sequence_cache.h"
 #include "model/engine/waiting_queue.h"
-#include "model/transformer.h"
 
 namespace tristill::engine {
 namespace {
@@ -34,14 +34,6 @@ uint32_t count_blocks(const ModelConfig& config, const EngineOptions& options) {
     blocks = std::min(blocks, kDefaultCacheBytes / kv_block_bytes(config, options.kv_format));
   }
   return static_cast<uint32_t>(std::clamp<uint64_t>(blocks, 1, kMost));
-}
-
-// How many tokens two texts have in common from their beginning.
-uint32_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
-  const size_t most = std::min(a.size(), b.size());
-  const auto end =
-      std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(most), b.begin());
-  return static_cast<uint32_t>(end.first - a.begin());
 }
 
 // First the one that gives up its place last.
@@ -71,7 +63,7 @@ struct Engine::Impl {
   ~Impl();
 
   Result<void> check(const GenerationRequest& request) const;
-  Result<Generation> submit(GenerationRequest request);
+  Result<std::vector<Generation>> submit_all(std::vector<GenerationRequest> requests);
 
   void run();
   bool take_inbox();
@@ -80,24 +72,19 @@ struct Engine::Impl {
   void step();
   StepPlan plan(std::span<Sequence* const> candidates);
   RunningNeed need_of(Sequence& sequence, uint32_t n_generating);
-  WaitingNeed need_of_waiting(const Sequence& sequence);
   std::vector<Sequence*> admissible();
-  bool gains_by_waiting(const Sequence& sequence, const Sequence& first);
-  bool awaits_twin(const Sequence& sequence);
-  uint32_t count_free_blocks();
   void admit(Sequence& sequence);
-  void copy_from_running(Sequence& sequence, uint32_t most);
   void preempt_last();
-  void release(Sequence& sequence);
   void compute(const StepPlan& plan);
   void fail_step(const char* reason);
   void place(Sequence& sequence, const Grant& grant);
-  KvBlockId acquire_block();
-  void publish(Sequence& sequence);
   void read_logits();
   void read_row(Sequence& sequence, uint32_t position, std::span<const float> logits);
   void score_prompt(Sequence& sequence, uint32_t position, std::span<const float> logits);
-  void choose_token(Sequence& sequence, std::span<const float> logits);
+  void read_choice(Sequence& sequence, uint32_t position, TokenId token);
+  bool is_refuted(const Sequence& sequence, uint32_t position) const;
+  void take_token(Sequence& sequence, uint32_t position, TokenId token,
+                  std::span<const float> logits);
   void settle_drafts(Sequence& sequence);
   void check_draft(Sequence& sequence, uint32_t position);
   void score(Sequence& sequence, TokenEvent& event, std::span<const float> logits);
@@ -126,10 +113,10 @@ struct Engine::Impl {
 
   // The engine thread's own.
   KvCache cache;
-  PrefixIndex index;
   const uint32_t max_context;
   const std::shared_ptr<ThreadTeam> team;
-  Transformer transformer;
+  const std::unique_ptr<Backend> backend;
+  SequenceCache blocks;
   WaitingQueue waiting;
   std::vector<std::unique_ptr<Sequence>> running;  // by rank
   uint64_t n_arrived = 0;
@@ -137,7 +124,6 @@ struct Engine::Impl {
   std::vector<Segment> segments;
   std::vector<WantedRow> wanted_rows;
   std::vector<uint32_t> rows;
-  std::vector<bool> is_held;  // scratch: one a block
   SamplerScratch sampler_scratch;
   std::vector<float> logprob_scratch;
 
@@ -148,14 +134,14 @@ Engine::Impl::Impl(std::shared_ptr<const Model> served, const EngineOptions& wan
     : model(std::move(served)),
       options(wanted),
       cache(model->config, count_blocks(model->config, options), options.kv_format),
-      index(cache),
       max_context(std::min<uint32_t>(context_limit(model->config, options),
                                      cache.n_blocks() * kKvBlockTokens)),
       team(options.team != nullptr
                ? options.team
                : std::make_shared<ThreadTeam>(options.n_threads == 0 ? usable_cores()
                                                                      : options.n_threads)),
-      transformer(model, cache, *team, max_context) {
+      backend(make_backend(options.device, model, cache, *team, max_context)),
+      blocks(cache, *backend, options.prefix_cache) {
   CHECK(options.max_sequences > 0 && options.step_tokens > 0 && options.prefill_tokens > 0);
   counted.kv_tokens_total = cache.n_blocks() * kKvBlockTokens;
   stats = counted;
@@ -195,25 +181,38 @@ Result<void> Engine::Impl::check(const GenerationRequest& request) const {
   return {};
 }
 
-Result<Generation> Engine::Impl::submit(GenerationRequest request) {
-  if (auto valid = check(request); !valid) return valid.error();
-  const auto room = max_context - static_cast<uint32_t>(request.prompt.size());
-  const uint32_t max_tokens = std::min(request.max_tokens, room);
-  auto state = std::make_shared<GenerationState>(std::move(request));
-  auto sequence = std::make_unique<Sequence>(state, max_tokens, options.draft_tokens);
+Result<std::vector<Generation>> Engine::Impl::submit_all(std::vector<GenerationRequest> requests) {
+  const uint64_t capacity = uint64_t{options.max_sequences} + options.max_queue;
+  if (requests.size() > capacity) {
+    return Error{ErrorCode::invalid_argument,
+                 "the request asks for " + std::to_string(requests.size()) +
+                     " generations at once; accepted are up to " + std::to_string(capacity),
+                 "n"};
+  }
+  std::vector<Generation> generations;
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  for (GenerationRequest& request : requests) {
+    if (auto valid = check(request); !valid) return valid.error();
+    const auto room = max_context - static_cast<uint32_t>(request.prompt.size());
+    const uint32_t max_tokens = std::min(request.max_tokens, room);
+    auto state = std::make_shared<GenerationState>(std::move(request));
+    sequences.push_back(std::make_unique<Sequence>(state, max_tokens, options.draft_tokens));
+    generations.emplace_back(std::move(state));
+  }
   {
     const std::lock_guard lock(mutex);
     if (draining) return Error{ErrorCode::unavailable, "the server is shutting down", ""};
     const uint64_t live = inbox.size() + stats.waiting + stats.running;
-    if (live >= uint64_t{options.max_sequences} + options.max_queue) {
+    if (live + sequences.size() > capacity) {
       return Error{ErrorCode::resource_exhausted,
-                   "the queue is full: " + std::to_string(live) + " generations; try again later",
+                   "the queue is full: " + std::to_string(live) + " generations of at most " +
+                       std::to_string(capacity) + "; try again later",
                    ""};
     }
-    inbox.push_back(std::move(sequence));
+    std::ranges::move(sequences, std::back_inserter(inbox));
   }
   wake.notify_one();
-  return Generation(std::move(state));
+  return generations;
 }
 
 void Engine::Impl::run() {
@@ -252,7 +251,7 @@ bool Engine::Impl::take_inbox() {
 void Engine::Impl::drop_cancelled() {
   const auto drop = [this](Sequence& sequence) {
     if (!sequence.state->cancelled.load(std::memory_order_acquire)) return false;
-    release(sequence);
+    blocks.release(sequence);
     ++counted.cancelled;
     return true;
   };
@@ -302,12 +301,13 @@ StepPlan Engine::Impl::plan(std::span<Sequence* const> candidates) {
   const auto n_generating = static_cast<uint32_t>(
       std::count_if(running.begin(), running.end(), [](const auto& s) { return s->generates(); }));
   for (auto& sequence : running) running_needs.push_back(need_of(*sequence, n_generating));
-  for (const Sequence* sequence : candidates) waiting_needs.push_back(need_of_waiting(*sequence));
+  for (const Sequence* sequence : candidates)
+    waiting_needs.push_back(blocks.need_of(*sequence, max_context));
   return plan_step(running_needs, waiting_needs,
                    {.step_tokens = options.step_tokens,
                     .prefill_tokens = options.prefill_tokens,
                     .max_sequences = options.max_sequences,
-                    .free_blocks = count_free_blocks(),
+                    .free_blocks = blocks.count_free(running),
                     .block_tokens = kKvBlockTokens,
                     .step = counted.steps});
 }
@@ -322,142 +322,47 @@ RunningNeed Engine::Impl::need_of(Sequence& sequence, uint32_t n_generating) {
                                               std::min(room, kDraftRows / n_generating - 1));
     sequence.guess.assign(guess.begin(), guess.end());
   }
-  uint32_t own = 0;
-  for (size_t i = 0; i < sequence.blocks.size(); ++i) {
-    const uint32_t holders = i < sequence.n_published ? 2 : 1;
-    if (cache.n_holders(sequence.blocks[i]) <= holders) ++own;
-  }
   return {.missing_tokens = sequence.n_missing(),
           .draft_tokens = static_cast<uint32_t>(sequence.guess.size()),
           .computed_tokens = sequence.n_computed,
           .held_blocks = static_cast<uint32_t>(sequence.blocks.size()),
-          .own_blocks = own};
-}
-
-// Blocks of its beginning that a running sequence holds cost nothing; those that only the index
-// holds count as free until it takes them.
-WaitingNeed Engine::Impl::need_of_waiting(const Sequence& sequence) {
-  const auto n_tokens = static_cast<uint32_t>(sequence.tokens.size());
-  uint32_t blocks = kv_blocks_for(std::min(n_tokens + 1, max_context));
-  if (!options.prefix_cache || sequence.scores_prompt()) return {n_tokens, blocks};
-  const auto match = index.match(std::span(sequence.tokens).first(n_tokens - 1));
-  for (const KvBlockId block : match.blocks) {
-    if (cache.n_holders(block) > 1) --blocks;
-  }
-  return {n_tokens - match.n_tokens(), blocks};
+          .own_blocks = blocks.count_own(sequence)};
 }
 
 // Those whose turn it is, without those that a running one works for.
 std::vector<Sequence*> Engine::Impl::admissible() {
   if (running.size() >= options.max_sequences) return {};
   auto candidates = waiting.first(options.max_sequences - running.size());
-  std::erase_if(candidates, [this](const Sequence* sequence) { return awaits_twin(*sequence); });
+  std::erase_if(candidates, [this](const Sequence* sequence) {
+    return blocks.awaits_twin(*sequence, running);
+  });
   // Of several with the same beginning the first goes ahead alone.
   std::vector<Sequence*> ahead;
   for (Sequence* candidate : candidates) {
     const bool follows = std::any_of(ahead.begin(), ahead.end(), [&](const Sequence* first) {
-      return gains_by_waiting(*candidate, *first);
+      return blocks.gains_by_waiting(*candidate, *first);
     });
     if (!follows) ahead.push_back(candidate);
   }
   return ahead;
 }
 
-// Once `first` has computed the beginning that both share, this one need not.
-bool Engine::Impl::gains_by_waiting(const Sequence& sequence, const Sequence& first) {
-  if (!options.prefix_cache || sequence.scores_prompt()) return false;
-  const uint32_t common = common_prefix(sequence.tokens, first.tokens);
-  if (common < kKvBlockTokens) return false;
-  const auto known = index.match(std::span(sequence.tokens).first(common));
-  return known.blocks.size() < common / kKvBlockTokens;
-}
-
-// A running sequence is about to compute a block that this one could take over.
-bool Engine::Impl::awaits_twin(const Sequence& sequence) {
-  if (!options.prefix_cache || sequence.scores_prompt()) return false;
-  for (const auto& other : running) {
-    if (other->n_missing() <= 1) continue;
-    const uint32_t common = common_prefix(sequence.tokens, other->tokens);
-    if (common / kKvBlockTokens > other->n_computed / kKvBlockTokens) return true;
-  }
-  return false;
-}
-
-// Free now, or held by the prefix index alone.
-uint32_t Engine::Impl::count_free_blocks() {
-  is_held.assign(cache.n_blocks(), false);
-  uint32_t held_of_index = 0;
-  for (const auto& sequence : running) {
-    for (uint32_t i = 0; i < sequence->n_published; ++i) {
-      if (is_held[sequence->blocks[i]]) continue;
-      is_held[sequence->blocks[i]] = true;
-      ++held_of_index;
-    }
-  }
-  return cache.n_free() + index.n_blocks() - held_of_index;
-}
-
-// Takes over what is known of its beginning; its last token is always computed: it gives the
-// logits.
 void Engine::Impl::admit(Sequence& sequence) {
   emit_first_prompt_token(sequence);
-  if (!options.prefix_cache || sequence.scores_prompt()) return;
-  const auto most = static_cast<uint32_t>(sequence.tokens.size()) - 1;
-  const auto match = index.match(std::span(sequence.tokens).first(most));
-  for (const KvBlockId block : match.blocks) {
-    cache.share(block);
-    sequence.blocks.push_back(block);
-  }
-  sequence.n_published = static_cast<uint32_t>(match.blocks.size());
-  sequence.n_computed = sequence.n_published * kKvBlockTokens;
-  if (match.n_partial > 0) {
-    cache.share(match.partial);  // or the search for a free block might evict it
-    const KvBlockId block = acquire_block();
-    cache.copy(match.partial, block);
-    cache.release(match.partial);
-    sequence.blocks.push_back(block);
-    sequence.n_computed += match.n_partial;
-  }
-  copy_from_running(sequence, most);
-  if (!sequence.was_preempted) {
-    sequence.n_cached = std::min(sequence.n_computed, sequence.n_prompt);
-    counted.cached_prompt_tokens += sequence.n_cached;
-  }
-}
-
-// The last block of another's beginning, not yet whole: copied, because both will write on in it.
-void Engine::Impl::copy_from_running(Sequence& sequence, uint32_t most) {
-  const Sequence* donor = nullptr;
-  uint32_t best = sequence.n_computed;
-  for (const auto& other : running) {
-    if (other.get() == &sequence) continue;
-    const auto known = std::span(other->tokens).first(other->n_computed);
-    const uint32_t common = common_prefix(std::span(sequence.tokens).first(most), known);
-    if (common <= best || common / kKvBlockTokens != sequence.n_published) continue;
-    best = common;
-    donor = other.get();
-  }
-  if (donor == nullptr) return;
-  if (sequence.blocks.size() == sequence.n_published) sequence.blocks.push_back(acquire_block());
-  cache.copy(donor->blocks[sequence.n_published], sequence.blocks.back());
-  sequence.n_computed = best;
+  blocks.adopt(sequence, running);
+  if (sequence.was_preempted) return;
+  sequence.n_cached = std::min(sequence.n_computed, sequence.n_prompt);
+  counted.cached_prompt_tokens += sequence.n_cached;
 }
 
 // Its whole blocks stay known while nobody needs the room.
 void Engine::Impl::preempt_last() {
   auto sequence = std::move(running.back());
   running.pop_back();
-  release(*sequence);
+  blocks.release(*sequence);
   sequence->was_preempted = true;
   ++counted.preempted;
   waiting.push_front(std::move(sequence));
-}
-
-void Engine::Impl::release(Sequence& sequence) {
-  for (const KvBlockId block : sequence.blocks) cache.release(block);
-  sequence.blocks.clear();
-  sequence.n_computed = 0;
-  sequence.n_published = 0;
 }
 
 // Memory is short, or our own defect: whoever takes part fails, the engine lives.
@@ -484,13 +389,13 @@ void Engine::Impl::compute(const StepPlan& step_plan) {
     }
   }
   const ThreadTeam::Turn turn(*team);
-  transformer.forward(segments);
+  backend->forward(segments);
   for (size_t i = 0; i < running.size(); ++i) {
     Sequence& sequence = *running[i];
     const uint32_t before = std::min(sequence.n_computed, sequence.n_prompt);
     sequence.n_computed += step_plan.grants[i].tokens;
     counted.prompt_tokens += std::min(sequence.n_computed, sequence.n_prompt) - before;
-    publish(sequence);
+    blocks.publish(sequence);
   }
   read_logits();
   for (auto& sequence : running) {
@@ -509,25 +414,9 @@ void Engine::Impl::place(Sequence& sequence, const Grant& grant) {
   sequence.step_tokens.insert(sequence.step_tokens.end(), sequence.guess.begin(),
                               sequence.guess.end());
   const auto n_tokens = static_cast<uint32_t>(sequence.step_tokens.size());
-  const uint32_t blocks = kv_blocks_for(sequence.n_computed + n_tokens);
-  while (sequence.blocks.size() < blocks) sequence.blocks.push_back(acquire_block());
+  blocks.extend(sequence, sequence.n_computed + n_tokens);
   segments.push_back(
       {.tokens = sequence.step_tokens, .position = sequence.n_computed, .blocks = sequence.blocks});
-}
-
-KvBlockId Engine::Impl::acquire_block() {
-  if (cache.n_free() == 0) counted.evicted_blocks += index.evict(1);
-  return cache.acquire();
-}
-
-// Makes the blocks that are whole now known to others.
-void Engine::Impl::publish(Sequence& sequence) {
-  if (!options.prefix_cache) return;
-  const uint32_t whole = sequence.n_computed / kKvBlockTokens;
-  if (whole <= sequence.n_published) return;
-  index.insert(std::span(sequence.tokens).first(size_t{whole} * kKvBlockTokens),
-               std::span(sequence.blocks).first(whole));
-  sequence.n_published = whole;
 }
 
 void Engine::Impl::read_logits() {
@@ -535,20 +424,28 @@ void Engine::Impl::read_logits() {
   for (size_t from = 0; from < wanted_rows.size(); from += kLogitRows) {
     const size_t n = std::min(kLogitRows, wanted_rows.size() - from);
     rows.clear();
-    auto wanted_logits = Transformer::Wanted::greatest;
+    bool greedy = true;
     for (size_t i = 0; i < n; ++i) {
       const WantedRow& wanted = wanted_rows[from + i];
       rows.push_back(wanted.row);
-      if (!wanted.sequence->wants_greatest(wanted.position)) {
-        wanted_logits = Transformer::Wanted::all;
-      }
+      greedy = greedy && wanted.sequence->wants_greatest(wanted.position);
     }
-    const auto logits = transformer.logits(rows, wanted_logits);
+    std::span<const float> logits;
+    std::span<const TokenId> greatest;
+    if (greedy) {
+      greatest = backend->greatest(rows);
+    } else {
+      logits = backend->logits(rows);
+    }
     for (size_t i = 0; i < n; ++i) {
       const WantedRow& wanted = wanted_rows[from + i];
       if (wanted.sequence->done) continue;
       try {
-        read_row(*wanted.sequence, wanted.position, logits.subspan(i * vocabulary, vocabulary));
+        if (greedy) {
+          read_choice(*wanted.sequence, wanted.position, greatest[i]);
+        } else {
+          read_row(*wanted.sequence, wanted.position, logits.subspan(i * vocabulary, vocabulary));
+        }
       } catch (const std::exception& failure) {
         log_error("generation failed", {{"model", model->name}, {"reason", failure.what()}});
         finish(*wanted.sequence, FinishReason::error, failure.what());
@@ -572,13 +469,24 @@ void Engine::Impl::settle_drafts(Sequence& sequence) {
   sequence.n_right = 0;
 }
 
-// The logits at a position are there. Those behind a wrong draft are of another text.
+// The logits at a position are there.
 void Engine::Impl::read_row(Sequence& sequence, uint32_t position, std::span<const float> logits) {
   if (position + 1 < sequence.n_prompt) return score_prompt(sequence, position, logits);
-  const bool drafted = position >= sequence.n_computed;
-  if (drafted && position - sequence.n_computed >= sequence.n_right) return;
-  choose_token(sequence, logits);
-  if (!sequence.done) check_draft(sequence, position);
+  if (is_refuted(sequence, position)) return;
+  const TokenId token = sequence.sampler.sample(logits, sequence.n_output(), sampler_scratch);
+  take_token(sequence, position, token, logits);
+}
+
+// The greatest logit's token is there, and is all that is wanted.
+void Engine::Impl::read_choice(Sequence& sequence, uint32_t position, TokenId token) {
+  if (is_refuted(sequence, position)) return;
+  if (token == kNoToken) throw std::runtime_error("the model's logits are not finite");
+  take_token(sequence, position, token, {});
+}
+
+// Logits behind a wrong draft are of another text.
+bool Engine::Impl::is_refuted(const Sequence& sequence, uint32_t position) const {
+  return position >= sequence.n_computed && position - sequence.n_computed >= sequence.n_right;
 }
 
 void Engine::Impl::score_prompt(Sequence& sequence, uint32_t position,
@@ -592,10 +500,12 @@ void Engine::Impl::score_prompt(Sequence& sequence, uint32_t position,
   sequence.n_scored = position + 2;
 }
 
-void Engine::Impl::choose_token(Sequence& sequence, std::span<const float> logits) {
+// The token after `position` is chosen.
+void Engine::Impl::take_token(Sequence& sequence, uint32_t position, TokenId token,
+                              std::span<const float> logits) {
   const GenerationRequest& request = sequence.state->request;
   TokenEvent event;
-  event.token = sequence.sampler.sample(logits, sequence.n_output(), sampler_scratch);
+  event.token = token;
   if (ends(sequence, event.token)) return finish(sequence, FinishReason::stop);
   if (request.logprobs) score(sequence, event, logits);
   sequence.sampler.accept(event.token);
@@ -603,7 +513,8 @@ void Engine::Impl::choose_token(Sequence& sequence, std::span<const float> logit
   add_counts(sequence, event);
   ++counted.generated_tokens;
   sequence.state->push(std::move(event));
-  if (sequence.n_output() == sequence.max_tokens) finish(sequence, FinishReason::length);
+  if (sequence.n_output() == sequence.max_tokens) return finish(sequence, FinishReason::length);
+  check_draft(sequence, position);
 }
 
 // The token after `position` was chosen: when it is the draft that was computed there, the next
@@ -642,7 +553,7 @@ bool Engine::Impl::ends(const Sequence& sequence, TokenId token) const {
 void Engine::Impl::finish(Sequence& sequence, FinishReason reason, std::string error) {
   if (sequence.done) return;
   sequence.done = true;
-  release(sequence);  // before the event: who has read it finds the memory free
+  blocks.release(sequence);  // before the event: who has read it finds the memory free
   TokenEvent event;
   event.kind = TokenEvent::Kind::finish;
   event.finish = reason;
@@ -658,8 +569,9 @@ void Engine::Impl::retire_finished() {
 void Engine::Impl::publish_stats() {
   counted.running = static_cast<uint32_t>(running.size());
   counted.waiting = static_cast<uint32_t>(waiting.size());
-  counted.kv_tokens_used = (cache.n_blocks() - count_free_blocks()) * kKvBlockTokens;
-  counted.kv_tokens_cached = index.n_blocks() * kKvBlockTokens;
+  counted.kv_tokens_used = (cache.n_blocks() - blocks.count_free(running)) * kKvBlockTokens;
+  counted.kv_tokens_cached = blocks.n_known() * kKvBlockTokens;
+  counted.evicted_blocks = blocks.n_evicted();
   const std::lock_guard lock(mutex);
   stats = counted;
 }
@@ -670,7 +582,15 @@ Engine::Engine(std::shared_ptr<const Model> model, const EngineOptions& options)
 Engine::~Engine() = default;
 
 Result<Generation> Engine::submit(GenerationRequest request) {
-  return impl_->submit(std::move(request));
+  std::vector<GenerationRequest> one;
+  one.push_back(std::move(request));
+  auto generations = impl_->submit_all(std::move(one));
+  if (!generations) return generations.error();
+  return std::move(generations->front());
+}
+
+Result<std::vector<Generation>> Engine::submit_all(std::vector<GenerationRequest> requests) {
+  return impl_->submit_all(std::move(requests));
 }
 
 void Engine::drain() {

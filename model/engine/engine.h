@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/backend.h"
 #include "model/kv_cache.h"
 #include "model/logprobs.h"
 #include "model/sampler.h"
@@ -67,6 +68,7 @@ struct EngineOptions {
   uint32_t kv_cache_tokens = 0;  // total over all sequences; 0: max_sequences * max_context, at
                                  // most 1 GiB of cache
   KvFormat kv_format = KvFormat::fp16;
+  Device device = Device::cpu;
   uint32_t step_tokens = 512;    // most tokens one step computes
   uint32_t prefill_tokens = 64;  // most of prompts in a step in which others generate
   uint32_t draft_tokens = 10;    // most that are guessed and verified in one step; 0: none
@@ -122,6 +124,9 @@ class Engine {
   // does not fit the context or holds an id outside the vocabulary; resource_exhausted when the
   // queue is full; unavailable while draining. max_tokens is cut to the context that is left.
   Result<Generation> submit(GenerationRequest request);
+  // All of them or none, in one step. Error invalid_argument (param "n") when there are more than
+  // the queue ever holds.
+  Result<std::vector<Generation>> submit_all(std::vector<GenerationRequest> requests);
 
   // From now on submit answers unavailable; what runs goes on.
   void drain();

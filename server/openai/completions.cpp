@@ -160,6 +160,8 @@ Result<void> Completion::submit() {
   const uint64_t seed = request_.seed ? static_cast<uint64_t>(*request_.seed) : random_seed();
   const std::vector<TokenId> prediction = prediction_tokens();
   const bool echoes_tokens = request_.echo && request_.logprobs && !request_.suffix;
+  std::vector<engine::GenerationRequest> all;
+  std::vector<std::pair<std::string, ChoiceOptions>> texts;  // of each: what is echoed
   for (const Prompt& prompt : request_.prompts) {
     auto ids = tokens_of(prompt);
     if (!ids) return ids.error();
@@ -180,14 +182,18 @@ Result<void> Completion::submit() {
                                        .priority = request_.priority,
                                        .prediction = prediction};
       wanted.sampling.seed = seed;
-      wanted.sampling.stream = choices_.size();
-      auto generation = served_->engine->submit(std::move(wanted));
-      if (!generation) return generation.error();
-      choices_.emplace_back(static_cast<uint32_t>(choices_.size()), std::move(*generation),
-                            *served_->model->tokenizer, before, options);
-      timers_.emplace_back();
+      wanted.sampling.stream = all.size();
+      all.push_back(std::move(wanted));
+      texts.emplace_back(before, options);
     }
   }
+  auto generations = served_->engine->submit_all(std::move(all));
+  if (!generations) return generations.error();
+  for (size_t i = 0; i < texts.size(); ++i) {
+    choices_.emplace_back(static_cast<uint32_t>(i), std::move((*generations)[i]),
+                          *served_->model->tokenizer, texts[i].first, texts[i].second);
+  }
+  timers_.resize(choices_.size());
   return {};
 }
 

@@ -404,18 +404,36 @@ TEST_F(Completions, AnUnknownModelIsNamedWhenSeveralAreServed) {
 
 class SmallQueue : public tests::ServedModelTest {
  protected:
-  SmallQueue() : ServedModelTest({.n_threads = 1, .max_sequences = 2, .max_queue = 2}) {}
+  SmallQueue() : SmallQueue(std::make_shared<ThreadTeam>(1)) {}
+  explicit SmallQueue(const std::shared_ptr<ThreadTeam>& team)
+      : ServedModelTest({.max_sequences = 2, .max_queue = 2, .team = team}), team_(team) {}
+
+  const std::shared_ptr<ThreadTeam> team_;
 };
 
 TEST_F(SmallQueue, AFullQueueIs429AndLeavesNothingBehind) {
-  const auto answer =
-      complete({{"prompt", "x"}, {"n", 5}, {"max_tokens", 200}, {"ignore_eos", true}});
-  EXPECT_EQ(answer.status, 429);
-  EXPECT_EQ(answer.body["error"]["code"], "queue_full");
-  EXPECT_EQ(answer.response.headers.at("Retry-After"), "1");
   const auto served = registry_.exact("tiny");
+  {
+    const ThreadTeam::Turn turn(*team_);  // no engine computes meanwhile
+    std::vector<engine::GenerationRequest> three(3, {.prompt = {1}, .max_tokens = 2});
+    const auto live = served->engine->submit_all(three);
+    ASSERT_TRUE(live) << live.error().message;
+    const auto answer = complete({{"prompt", "x"}, {"n", 2}, {"max_tokens", 2}});
+    ASSERT_EQ(answer.status, 429);
+    EXPECT_EQ(answer.body.at("error").at("code"), "queue_full");
+    EXPECT_EQ(answer.response.headers.at("Retry-After"), "1");
+    EXPECT_EQ(served->engine->stats().waiting + served->engine->stats().running, 3U);
+  }
   EXPECT_TRUE(tests::until([&] { return served->engine->idle(); }));
   EXPECT_EQ(complete({{"prompt", "x"}, {"n", 4}, {"max_tokens", 2}}).status, 200);
+}
+
+TEST_F(SmallQueue, MoreThanItEverHoldsIs400) {
+  const auto answer = complete({{"prompt", {"x", "y", "z"}}, {"n", 2}, {"max_tokens", 2}});
+  ASSERT_EQ(answer.status, 400);
+  EXPECT_EQ(answer.body.at("error").at("param"), "n");
+  EXPECT_NE(answer.body.at("error").at("message").get<std::string>().find("up to 4"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -1,0 +1,63 @@
+// SequenceCache: which cache blocks each sequence holds, and which of them others may share: whole
+// blocks through the prefix index, a last one that is not whole as a copy. Not who may have room
+// (scheduler.h) nor how memory is counted (kv_cache.h). Belongs to the engine's thread.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/backend.h"
+#include "model/engine/prefix_index.h"
+#include "model/engine/scheduler.h"
+#include "model/engine/sequence.h"
+#include "model/kv_cache.h"
+
+namespace tristill::engine {
+
+using Sequences = std::span<const std::unique_ptr<Sequence>>;
+
+class SequenceCache {
+ public:
+  // Without shares every sequence computes all of its prompt. Both outlive this.
+  SequenceCache(KvCache& cache, Backend& backend, bool shares)
+      : cache_(cache), backend_(backend), index_(cache), shares_(shares) {}
+
+  // What a sequence that holds nothing yet would need, if it came next.
+  WaitingNeed need_of(const Sequence& sequence, uint32_t max_context);
+  // Once `first` has computed the beginning that both share, this one need not.
+  bool gains_by_waiting(const Sequence& sequence, const Sequence& first);
+  // A running sequence is about to compute a block that this one could take over.
+  bool awaits_twin(const Sequence& sequence, Sequences running) const;
+
+  // Takes over what is known of a sequence's beginning. Its last token is always computed: it gives
+  // the logits.
+  void adopt(Sequence& sequence, Sequences running);
+  // Blocks for the positions below n_tokens; evicts what only the index holds. Throws when none is
+  // left.
+  void extend(Sequence& sequence, uint32_t n_tokens);
+  // Makes the blocks that are whole now known to others.
+  void publish(Sequence& sequence);
+  void release(Sequence& sequence);
+
+  // Blocks that are free, or held by the index alone.
+  uint32_t count_free(Sequences running);
+  // Of a sequence's blocks, those that would be free without it.
+  uint32_t count_own(const Sequence& sequence) const;
+  uint32_t n_known() const { return index_.n_blocks(); }
+  uint64_t n_evicted() const { return n_evicted_; }
+
+ private:
+  bool may_share(const Sequence& sequence) const { return shares_ && !sequence.scores_prompt(); }
+  void copy_from_running(Sequence& sequence, uint32_t most, Sequences running);
+  KvBlockId acquire_block();
+
+  KvCache& cache_;
+  Backend& backend_;
+  PrefixIndex index_;
+  const bool shares_;
+  uint64_t n_evicted_ = 0;
+  std::vector<bool> is_held_;  // scratch: one a block
+};
+
+}  // namespace tristill::engine

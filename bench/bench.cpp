@@ -7,12 +7,17 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "base/atomic_file.h"
+#include "base/check.h"
 #include "base/exit_code.h"
 #include "bench/limits.h"
+#if defined(TRISTILL_CUDA)
+#include "bench/limits_cuda.h"
+#endif
 #include "bench/random_model.h"
 #include "bench/report.h"
 #include "model/engine/engine.h"
@@ -34,6 +39,7 @@ struct Options {
   std::string shape = "100m";
   std::string head = "int8";
   std::string packing = "auto";
+  Device device = Device::cpu;
   std::string write;      // file for the random model
   std::string tokenizer;  // SentencePiece model for it
 };
@@ -84,6 +90,18 @@ double decode_speed(engine::Engine& engine, uint32_t n_sequences, uint32_t n_tok
   return n_sequences * n_tokens / seconds_since(start);
 }
 
+struct Limits {
+  double int8_ops, read_bandwidth;  // a second
+};
+
+Limits limits_of(Device device, [[maybe_unused]] uint32_t threads, size_t bytes) {
+#if defined(TRISTILL_CUDA)
+  if (device == Device::cuda) return {measure_cuda_int8_ops(), measure_cuda_read_bandwidth(bytes)};
+#endif
+  CHECK(device == Device::cpu);
+  return {measure_int8_ops(threads), measure_read_bandwidth(threads, bytes)};
+}
+
 Run measure(const std::shared_ptr<const Model>& model, const Options& options, uint32_t threads,
             uint32_t sequences) {
   engine::EngineOptions engine_options;
@@ -91,6 +109,7 @@ Run measure(const std::shared_ptr<const Model>& model, const Options& options, u
   engine_options.max_sequences = sequences;
   // Every token is computed and none is guessed: the figures are the engine's own speed.
   engine_options.prefix_cache = false;
+  engine_options.device = options.device;
   engine_options.draft_tokens = 0;
   std::vector<double> prefill, decode;
   {
@@ -103,13 +122,14 @@ Run measure(const std::shared_ptr<const Model>& model, const Options& options, u
       decode.push_back(decode_speed(engine, sequences, output));
     }
   }
-  const size_t bytes = decode_bytes(*model, sequences);
+  const size_t bytes = decode_bytes(*model, sequences, options.device);
+  const Limits limits = limits_of(options.device, threads, bytes);
   return {.threads = threads,
           .sequences = sequences,
           .prefill = series_of(prefill),
           .decode = series_of(decode),
-          .int8_ops = measure_int8_ops(threads),
-          .read_bandwidth = measure_read_bandwidth(threads, bytes),
+          .int8_ops = limits.int8_ops,
+          .read_bandwidth = limits.read_bandwidth,
           .decode_bytes = bytes};
 }
 
@@ -126,7 +146,8 @@ PackingOptions packing_of(const Options& options) {
   using Ternary = PackingOptions::Ternary;
   PackingOptions packing;
   if (options.head == "int4") packing.head = PackingOptions::Head::int4;
-  if (options.packing == "2bit") packing.ternary = Ternary::two_bit;
+  if (options.packing == "2bit" || options.device == Device::cuda)
+    packing.ternary = Ternary::two_bit;
   if (options.packing == "dense") packing.ternary = Ternary::dense;
   return packing;
 }
@@ -145,6 +166,10 @@ int write_random(const Options& options) {
 
 int run(const Options& options) {
   if (!options.write.empty()) return write_random(options);
+  if (auto there = check_device(options.device); !there) {
+    std::fprintf(stderr, "tristill-bench: %s\n", there.error().message.c_str());
+    return exit_code(there.error().code);
+  }
   std::shared_ptr<const Model> model;
   if (options.model.empty()) {
     LoadedModelFile file;
@@ -189,6 +214,9 @@ int main(int argc, char** argv) {
   app.add_option("--head", options.head, "output head")->check(CLI::IsMember({"int8", "int4"}));
   app.add_option("--packing", options.packing, "ternary weights in memory")
       ->check(CLI::IsMember({"auto", "2bit", "dense"}));
+  app.add_option("--device", options.device, "where the model is computed: cpu or cuda")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, tristill::Device>{
+          {"cpu", tristill::Device::cpu}, {"cuda", tristill::Device::cuda}}));
   app.add_option("-t,--threads", options.threads, "threads, a list")->delimiter(',');
   app.add_option("-s,--sequences", options.sequences, "sequences at once, a list")->delimiter(',');
   app.add_option("-p,--prompt", options.prompt_tokens, "prompt tokens of the prefill");

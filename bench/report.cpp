@@ -38,9 +38,9 @@ Series series_of(std::vector<double> values) {
   return {values[values.size() / 2], values.front(), values.back()};
 }
 
-size_t decode_bytes(const Model& model, uint32_t sequences) {
-  size_t bytes = model.head.high.bytes();
-  if (sequences > Shortlist::kMostTokens) bytes = model.head.bytes();
+size_t decode_bytes(const Model& model, uint32_t sequences, Device device) {
+  const bool whole_head = device == Device::cuda || sequences > Shortlist::kMostTokens;
+  size_t bytes = whole_head ? model.head.bytes() : model.head.high.bytes();
   for (const LayerWeights& layer : model.layers) {
     bytes += layer.qkv.bytes() + layer.o.bytes() + layer.gate_up.bytes() + layer.down.bytes();
   }

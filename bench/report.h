@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/backend.h"
 #include "model/weights.h"
 
 namespace tristill::bench {
@@ -29,9 +30,9 @@ struct Report {
   uint32_t prompt_tokens = 0, output_tokens = 0;
 };
 
-// Bytes of weights that a step of greedy decode reads at least: of few sequences the output head's
-// high bits alone (model/shortlist.h).
-size_t decode_bytes(const Model& model, uint32_t sequences);
+// Bytes of weights that a step of greedy decode reads at least: on the CPU, of few sequences the
+// output head's high bits alone (model/shortlist.h).
+size_t decode_bytes(const Model& model, uint32_t sequences, Device device);
 
 // How near to the machine's limits: prefill by operations of the linear layers (the output head
 // computes one token of a prompt), decode by bytes and by operations, whichever it is nearer to.

@@ -7,11 +7,11 @@ if(CCACHE)
       CCACHE_NOHASHDIR=1 ${CCACHE})
 endif()
 
-add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
-                    -Wno-missing-field-initializers -ffp-contract=off -fno-math-errno
-                    -fstack-protector-strong)
+add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;\
+-Wnon-virtual-dtor;-Woverloaded-virtual;-Wno-missing-field-initializers;-ffp-contract=off;\
+-fno-math-errno;-fstack-protector-strong>")
 if(TRISTILL_WERROR)
-  add_compile_options(-Werror)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 include_directories(${CMAKE_SOURCE_DIR})

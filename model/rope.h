@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace tristill {
@@ -18,6 +19,10 @@ class RopeTable {
 
   // Rotates one head, x [head_dim], as at position.
   void rotate(float* x, uint32_t position) const;
+
+  // [n_positions, head_dim / 2]
+  std::span<const float> cosine() const { return cosine_; }
+  std::span<const float> sine() const { return sine_; }
 
  private:
   size_t half_;

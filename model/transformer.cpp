@@ -17,6 +17,7 @@ using kernels::kPanelRows;
 
 constexpr uint32_t kTileTokens = 8;  // of a prompt that look at the cache together
 constexpr uint32_t kMostQueries = 24;  // of a head, handed to the kernel at once
+constexpr size_t kLogitRows = 32;      // held at once, when only the greatest of each is wanted
 constexpr size_t kScoreRows = 8;       // that the kernel holds at once, at most
 
 template <class T>
@@ -122,9 +123,12 @@ std::span<const TokenId> Transformer::greatest(std::span<const uint32_t> rows) {
     greatest_.assign(found.begin(), found.end());
     return greatest_;
   }
-  const auto all = logits(rows);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    greatest_.push_back(greatest_of(all.subspan(i * config_.vocab_size, config_.vocab_size)));
+  for (size_t from = 0; from < rows.size(); from += kLogitRows) {
+    const size_t n = std::min(kLogitRows, rows.size() - from);
+    const auto all = logits(rows.subspan(from, n));
+    for (size_t i = 0; i < n; ++i) {
+      greatest_.push_back(greatest_of(all.subspan(i * config_.vocab_size, config_.vocab_size)));
+    }
   }
   return greatest_;
 }

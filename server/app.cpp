@@ -34,6 +34,7 @@ engine::EngineOptions engine_options(const Settings& settings) {
   options.max_context = settings.max_context;
   options.kv_cache_tokens = settings.kv_cache_tokens;
   options.kv_format = settings.kv_format == "int8" ? KvFormat::int8 : KvFormat::fp16;
+  options.device = settings.device == "cuda" ? Device::cuda : Device::cpu;
   options.prefix_cache = settings.prefix_cache == "on";
   options.prefill_tokens = settings.prefill_tokens;
   options.draft_tokens = settings.draft_tokens;
@@ -42,7 +43,9 @@ engine::EngineOptions engine_options(const Settings& settings) {
 
 PackingOptions packing_options(const Settings& settings) {
   using Head = PackingOptions::Head;
-  return {.head = settings.head == "int4" ? Head::int4 : Head::int8};
+  using Ternary = PackingOptions::Ternary;
+  return {.ternary = settings.device == "cuda" ? Ternary::two_bit : Ternary::automatic,
+          .head = settings.head == "int4" ? Head::int4 : Head::int8};
 }
 
 fs::path worker_path(const Settings& settings) {
@@ -248,6 +251,8 @@ Result<std::unique_ptr<App>> App::start(const Settings& settings) {
     return Error{ErrorCode::invalid_argument,
                  "this CPU cannot run the kernels \"" + settings.isa + "\"", "isa"};
   }
+  const Device device = engine_options(settings).device;
+  if (auto there = check_device(device); !there) return there.error();
   auto parts = std::make_unique<Parts>(settings);
   if (auto done = parts->prepare_data(); !done) return done.error();
   if (auto done = parts->load_models(); !done) return done.error();

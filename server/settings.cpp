@@ -121,6 +121,8 @@ const std::vector<Setting>& table() {
              {"int8", "int4"}),
         word("isa", "NAME", "kernels to use", &Settings::isa,
              {"auto", "scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "neon", "neoni8mm"}),
+        word("device", "NAME", "where models are computed; cuda is the first NVIDIA GPU",
+             &Settings::device, {"cpu", "cuda"}),
         number<double>("drain_seconds", "patience with running requests when stopping",
                        &Settings::drain_seconds, 0, 3600),
         word("log_level", "LEVEL", "least level that is logged", &Settings::log_level,

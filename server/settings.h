@@ -31,6 +31,7 @@ struct Settings {
   uint32_t draft_tokens = 10;
   std::string head = "int8";
   std::string isa = "auto";
+  std::string device = "cpu";
   double drain_seconds = 10;
   std::string log_level = "info";
 

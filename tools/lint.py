@@ -83,6 +83,7 @@ CATCH_SITES = {
     "server/jobs/store.cpp": "the database's exception becomes a Result",
     "server/jobs/supervisor.cpp": "a step of the supervisor ends: logged, the thread lives",
     "server/main.cpp": "the program ends",
+    "server/models/registry.cpp": "a model that the machine cannot hold is refused",
     "train/worker.cpp": "the job ends: the exception becomes its result event",
 }
 
@@ -91,7 +92,7 @@ MACRO_FILES = {"base/check.h"}
 
 ISA_SOURCES = {"avx2.cpp", "avxvnni.cpp", "avx512.cpp", "avx512vbmi.cpp", "neon.cpp",
                "neoni8mm.cpp"}
-CODE = (".cpp", ".h")
+CODE = (".cpp", ".h", ".cu", ".cuh")
 WIDE_TEXT = CODE + (".py", ".sh", ".mjs", ".cmake", "CMakeLists.txt")
 BANNED_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}
 # Written in parts, because this file is linted too.

@@ -72,6 +72,11 @@ def ending(status, seconds):
     return f"exited with status {status}"
 
 
+def skip_reason(name, output):
+    said = re.search(rf"^\[ RUN      \] {re.escape(name)}\n(?:.*\n)*?.*: Skipped\n(.+)\n",
+                     output, re.MULTILINE)
+    return f": {said[1]}" if said else ""
+
 
 def gtest_outcome(status, output, report, seconds):
     """(outcome, names of the tests that ended or were running) of one run of a gtest program."""
@@ -84,7 +89,7 @@ def gtest_outcome(status, output, report, seconds):
                 if test["status"] == "NOTRUN":
                     continue
                 if test["result"] == "SKIPPED":
-                    outcome.skipped.append(name)
+                    outcome.skipped.append(name + skip_reason(name, output))
                 elif test.get("failures"):
                     said = "\n".join(failure["failure"] for failure in test["failures"])
                     outcome.failures.append((name, said))
@@ -101,7 +106,7 @@ def gtest_outcome(status, output, report, seconds):
         if what == "OK":
             outcome.passed += 1
         elif what == "SKIPPED":
-            outcome.skipped.append(name)
+            outcome.skipped.append(name + skip_reason(name, output))
         else:
             said = "failed" if what else "the program " + ending(status, seconds)
             outcome.failures.append((name, said + "\n" + output[-4000:]))

@@ -78,7 +78,13 @@ struct Engine::Impl {
   void compute(const StepPlan& plan);
   void fail_step(const char* reason);
   void place(Sequence& sequence, const Grant& grant);
+  struct WantedRow;
   void read_logits();
+  void read_greedy(std::span<const WantedRow> wanted);
+  void read_rows(std::span<const WantedRow> wanted);
+  std::span<const uint32_t> batch_rows(std::span<const WantedRow> wanted);
+  template <class Read>
+  void serve(const WantedRow& wanted, Read read);
   void read_row(Sequence& sequence, uint32_t position, std::span<const float> logits);
   void score_prompt(Sequence& sequence, uint32_t position, std::span<const float> logits);
   void read_choice(Sequence& sequence, uint32_t position, TokenId token);
@@ -420,39 +426,57 @@ void Engine::Impl::place(Sequence& sequence, const Grant& grant) {
 }
 
 void Engine::Impl::read_logits() {
-  const size_t vocabulary = model->config.vocab_size;
-  for (size_t from = 0; from < wanted_rows.size(); from += kLogitRows) {
-    const size_t n = std::min(kLogitRows, wanted_rows.size() - from);
-    rows.clear();
-    bool greedy = true;
-    for (size_t i = 0; i < n; ++i) {
-      const WantedRow& wanted = wanted_rows[from + i];
-      rows.push_back(wanted.row);
-      greedy = greedy && wanted.sequence->wants_greatest(wanted.position);
-    }
-    std::span<const float> logits;
-    std::span<const TokenId> greatest;
-    if (greedy) {
-      greatest = backend->greatest(rows);
-    } else {
-      logits = backend->logits(rows);
-    }
-    for (size_t i = 0; i < n; ++i) {
-      const WantedRow& wanted = wanted_rows[from + i];
-      if (wanted.sequence->done) continue;
-      try {
-        if (greedy) {
-          read_choice(*wanted.sequence, wanted.position, greatest[i]);
-        } else {
-          read_row(*wanted.sequence, wanted.position, logits.subspan(i * vocabulary, vocabulary));
-        }
-      } catch (const std::exception& failure) {
-        log_error("generation failed", {{"model", model->name}, {"reason", failure.what()}});
-        finish(*wanted.sequence, FinishReason::error, failure.what());
-      }
-    }
+  // Together all share one pass over the output head; many pay for a pass of their own.
+  const auto first_other = std::ranges::stable_partition(
+      wanted_rows, [](const WantedRow& wanted) { return wanted.sequence->wants_greatest(); });
+  auto n_greedy = static_cast<size_t>(wanted_rows.size() - first_other.size());
+  if (!first_other.empty() && wanted_rows.size() <= kLogitRows) n_greedy = 0;
+  const auto wanted = std::span<const WantedRow>(wanted_rows);
+  read_greedy(wanted.first(n_greedy));
+  for (size_t from = n_greedy; from < wanted.size(); from += kLogitRows) {
+    read_rows(wanted.subspan(from, std::min(kLogitRows, wanted.size() - from)));
   }
   for (auto& sequence : running) settle_drafts(*sequence);
+}
+
+// Rows of which only the greatest logit matters.
+void Engine::Impl::read_greedy(std::span<const WantedRow> wanted) {
+  if (wanted.empty()) return;
+  const auto greatest = backend->greatest(batch_rows(wanted));
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    serve(wanted[i], [&](Sequence& sequence, uint32_t position) {
+      read_choice(sequence, position, greatest[i]);
+    });
+  }
+}
+
+void Engine::Impl::read_rows(std::span<const WantedRow> wanted) {
+  const size_t vocabulary = model->config.vocab_size;
+  const auto logits = backend->logits(batch_rows(wanted));
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    serve(wanted[i], [&](Sequence& sequence, uint32_t position) {
+      read_row(sequence, position, logits.subspan(i * vocabulary, vocabulary));
+    });
+  }
+}
+
+std::span<const uint32_t> Engine::Impl::batch_rows(std::span<const WantedRow> wanted) {
+  rows.clear();
+  for (const WantedRow& row : wanted) rows.push_back(row.row);
+  return rows;
+}
+
+// read(sequence, position), unless it has ended; what is thrown ends it alone.
+template <class Read>
+void Engine::Impl::serve(const WantedRow& wanted, Read read) {
+  Sequence& sequence = *wanted.sequence;
+  if (sequence.done) return;
+  try {
+    read(sequence, wanted.position);
+  } catch (const std::exception& failure) {
+    log_error("generation failed", {{"model", model->name}, {"reason", failure.what()}});
+    finish(sequence, FinishReason::error, failure.what());
+  }
 }
 
 // Right drafts were computed in their place; the others are overwritten when their turn comes.

@@ -29,9 +29,10 @@ struct Sequence {
     if (position + 1 < n_prompt) return scores_prompt();
     return position + 1 >= tokens.size() && max_tokens > 0;
   }
-  // Of those logits only the greatest.
-  bool wants_greatest(uint32_t position) const {
-    return position + 1 >= n_prompt && !state->request.logprobs && sampler.is_greedy();
+  // Of all its logits only the greatest.
+  bool wants_greatest() const {
+    const GenerationRequest& request = state->request;
+    return sampler.is_greedy() && !request.logprobs && !request.prompt_logprobs;
   }
   // Logits of prompt tokens are still to come: nothing may be skipped.
   bool scores_prompt() const { return state->request.prompt_logprobs && n_output() == 0; }

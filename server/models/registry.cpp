@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <new>
+#include <stdexcept>
 
 #include "base/log.h"
 
@@ -15,6 +17,21 @@ size_t longest_token(const Tokenizer& tokenizer) {
     longest = std::max(longest, tokenizer.bytes_of(static_cast<TokenId>(id)).size());
   }
   return longest;
+}
+
+// Errors: resource_exhausted without the memory, unavailable when the device refuses the model.
+Result<void> start_engine(ServedModel& served) {
+  try {
+    served.engine = std::make_unique<engine::Engine>(served.model, served.options);
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::resource_exhausted,
+                 "no memory for the model " + served.name +
+                     " and its cache; lower max_context, max_sequences or kv_cache_tokens",
+                 "kv_cache_tokens"};
+  } catch (const std::runtime_error& failure) {
+    return Error{ErrorCode::unavailable, failure.what(), "device"};
+  }
+  return {};
 }
 
 }  // namespace
@@ -37,7 +54,7 @@ Result<void> Registry::publish(const std::string& name, const std::filesystem::p
   if (::stat(path.c_str(), &info) == 0) served->created = info.st_mtime;
   served->model = std::move(*model);
   served->longest_token = longest_token(*served->model->tokenizer);
-  served->engine = std::make_unique<engine::Engine>(served->model, options_);
+  if (auto made = start_engine(*served); !made) return made.error();
   log_info("model served", {{"name", name},
                             {"path", path.string()},
                             {"weight_bytes", std::to_string(served->model->weight_bytes)}});

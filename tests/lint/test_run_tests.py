@@ -44,11 +44,12 @@ class GtestPrograms(unittest.TestCase):
         return (outcome.passed, [name for name, _ in outcome.failures], outcome.skipped)
 
     def test_passes_failures_and_skips_are_counted(self):
-        self.assertEqual(self.run_filtered("A.*:Some/E.*"), (3, ["A.Fails"], ["A.Skips"]))
+        self.assertEqual(self.run_filtered("A.*:Some/E.*"),
+                         (3, ["A.Fails"], ["A.Skips: no reason"]))
 
     def test_a_crash_fails_its_test_and_the_others_still_run(self):
         self.assertEqual(self.run_filtered("A.*:B.*"),
-                         (2, ["A.Fails", "B.Crashes"], ["A.Skips"]))
+                         (2, ["A.Fails", "B.Crashes"], ["A.Skips: no reason"]))
 
     def test_leaving_early_with_status_0_is_a_failure(self):
         self.assertEqual(self.run_filtered("A.Passes:C.*"), (2, ["C.Leaves"], []))

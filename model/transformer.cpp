@@ -222,9 +222,11 @@ void Transformer::place_head(const LayerWeights& layer, uint32_t index, size_t t
   const Place& place = places_[token];
   const uint32_t group = config_.n_heads / config_.n_kv_heads;
   float* row = qkv_.data() + token * ld_qkv_;
-  for (uint32_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-    float* q = row + head * dim;
-    if (config_.qk_norm) kernel.rms_norm(q, layer.q_norm.data(), config_.norm_eps, q, 1, dim);
+  float* const first = row + size_t{kv_head} * group * dim;
+  if (config_.qk_norm) {
+    kernel.rms_norm(first, layer.q_norm.data(), config_.norm_eps, first, group, dim);
+  }
+  for (float* q = first; q != first + group * dim; q += dim) {
     rope_.rotate(q, place.position);
     for (size_t i = 0; i < dim; ++i) q[i] *= scale;
   }

@@ -40,17 +40,52 @@ float dot(const float* a, const float* b, size_t n) {
   return sum(total);
 }
 
-inline float inverse_norm(const float* x, float eps, size_t cols) {
-  const float mean = dot(x, x, cols) / static_cast<float>(cols);
-  return 1.0F / square_root(mean + eps);
+// 1 / sqrt(mean of squares + eps) of kRows rows, ld_x apart: their chains of additions do not wait
+// for each other.
+template <size_t kRows>
+inline void inverse_norms(const float* x, size_t ld_x, float eps, size_t cols, float* inverse) {
+  F32 total[kRows];
+  for (F32& t : total) t = zero();
+  size_t c = 0;
+  for (; c + 16 <= cols; c += 16) {
+    for (size_t r = 0; r < kRows; ++r) {
+      const F32 v = load(x + r * ld_x + c);
+      total[r] = fma(v, v, total[r]);
+    }
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    if (c < cols) {
+      const F32 v = load(x + r * ld_x + c, cols - c);
+      total[r] = fma(v, v, total[r], cols - c);
+    }
+    const float mean = sum(total[r]) / static_cast<float>(cols);
+    inverse[r] = 1.0F / square_root(mean + eps);
+  }
+}
+
+constexpr size_t kNormRows = 4;
+// The same of up to kNormRows rows.
+inline void inverse_norms(const float* x, size_t ld_x, float eps, size_t cols, size_t n_rows,
+                          float* inverse) {
+  switch (n_rows) {
+    case 1: return inverse_norms<1>(x, ld_x, eps, cols, inverse);
+    case 2: return inverse_norms<2>(x, ld_x, eps, cols, inverse);
+    case 3: return inverse_norms<3>(x, ld_x, eps, cols, inverse);
+    default: return inverse_norms<kNormRows>(x, ld_x, eps, cols, inverse);
+  }
 }
 
 void rms_norm(const float* x, const float* gain, float eps, float* y, size_t rows, size_t cols) {
+  float inverse[kNormRows];
   for (size_t r = 0; r < rows; ++r, x += cols, y += cols) {
-    const F32 inverse = splat(inverse_norm(x, eps, cols));
+    if (r % kNormRows == 0) {
+      const size_t n_rows = rows - r < kNormRows ? rows - r : kNormRows;
+      inverse_norms(x, cols, eps, cols, n_rows, inverse);
+    }
+    const F32 factor = splat(inverse[r % kNormRows]);
     for (size_t c = 0; c < cols; c += 16) {
       const size_t n = left(cols, c);
-      store(y + c, mul(mul(load(x + c, n), inverse), load(gain + c, n)), n);
+      store(y + c, mul(mul(load(x + c, n), factor), load(gain + c, n)), n);
     }
   }
 }
@@ -99,9 +134,13 @@ void squared_relu_glu(const float* gate, const float* up, float* out, size_t n) 
 }
 
 inline float absmax(const float* x, size_t n) {
-  F32 most = zero();
-  for (size_t i = 0; i < n; i += 16) most = max(abs(load(x + i, left(n, i))), most);
-  return greatest(most);
+  F32 most[4] = {zero(), zero(), zero(), zero()};
+  size_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    for (size_t k = 0; k < 4; ++k) most[k] = max(abs(load(x + i + 16 * k)), most[k]);
+  }
+  for (; i < n; i += 16) most[0] = max(abs(load(x + i, left(n, i))), most[0]);
+  return greatest(max(max(most[0], most[1]), max(most[2], most[3])));
 }
 
 // x in units of the scale that absmax gives, as whole numbers: how a token is quantised.
@@ -183,20 +222,22 @@ inline int32_t quantize_into_tile(const float* x, const Quantizer& quantize, siz
 
 void quantize_tile(const float* x, size_t ld_x, const float* gain, float eps, size_t n_tokens,
                    size_t cols, int8_t* q, float* scale, int32_t* sums, float* scratch) {
+  float inverse[kNormRows] = {};
   for (size_t t = 0; t < n_tokens; ++t, x += ld_x) {
     const float* row = x;
-    F32 most = zero();
     if (gain != nullptr) {
-      const F32 inverse = splat(inverse_norm(x, eps, cols));
+      if (t % kNormRows == 0) {
+        const size_t n_rows = n_tokens - t < kNormRows ? n_tokens - t : kNormRows;
+        inverse_norms(x, ld_x, eps, cols, n_rows, inverse);
+      }
+      const F32 factor = splat(inverse[t % kNormRows]);
       for (size_t c = 0; c < cols; c += 16) {
         const size_t n = left(cols, c);
-        const F32 y = mul(mul(load(x + c, n), inverse), load(gain + c, n));
-        most = max(abs(y), most);
-        store(scratch + c, y, n);
+        store(scratch + c, mul(mul(load(x + c, n), factor), load(gain + c, n)), n);
       }
       row = scratch;
     }
-    const Quantizer quantize(gain == nullptr ? absmax(x, cols) : greatest(most));
+    const Quantizer quantize(absmax(row, cols));
     scale[t] = quantize.scale;
     sums[t] = quantize_into_tile(row, quantize, n_tokens, cols, padded_columns(cols), q + 4 * t);
   }

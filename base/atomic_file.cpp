@@ -62,20 +62,41 @@ Result<void> rename_durably(const std::filesystem::path& from, const std::filesy
   return sync_folder(to.has_parent_path() ? to.parent_path() : std::filesystem::path("."));
 }
 
-Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
+Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
   static std::atomic<unsigned> counter{0};
   auto temporary = path;
   temporary += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
-  Result<void> done = [&]() -> Result<void> {
-    const Descriptor file(
-        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (file.get() < 0) return system_error("create", temporary, errno);
-    if (auto written = write_all(file.get(), bytes, temporary); !written) return written;
-    return sync_file(file.get(), temporary);
-  }();
-  if (done) done = rename_durably(temporary, path);
-  if (!done) ::unlink(temporary.c_str());
-  return done;
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return system_error("create", temporary, errno);
+  return AtomicFile(fd, path, std::move(temporary));
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)),
+      path_(std::move(other.path_)),
+      temporary_(std::exchange(other.temporary_, {})) {}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+Result<void> AtomicFile::append(std::string_view bytes) {
+  return write_all(fd_, bytes, temporary_);
+}
+
+Result<void> AtomicFile::commit() {
+  if (auto synced = sync_file(fd_, temporary_); !synced) return synced;
+  auto renamed = rename_durably(temporary_, path_);
+  if (renamed) temporary_.clear();
+  return renamed;
+}
+
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
+  auto file = AtomicFile::create(path);
+  if (!file) return file.error();
+  if (auto written = file->append(bytes); !written) return written;
+  return file->commit();
 }
 
 Result<std::string> read_file(const std::filesystem::path& path, size_t max_bytes) {

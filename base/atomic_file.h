@@ -6,10 +6,31 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/result.h"
 
 namespace tristill {
+
+// A file on its way: what is appended becomes path when commit() succeeds, and is gone otherwise.
+// Errors: resource_exhausted when the disk is full, else unavailable; the old file stays whole.
+class AtomicFile {
+ public:
+  static Result<AtomicFile> create(const std::filesystem::path& path);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&&) = delete;
+  ~AtomicFile();
+
+  Result<void> append(std::string_view bytes);
+  Result<void> commit();
+
+ private:
+  AtomicFile(int fd, std::filesystem::path path, std::filesystem::path temporary)
+      : fd_(fd), path_(std::move(path)), temporary_(std::move(temporary)) {}
+  int fd_;
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;  // empty once it is path_
+};
 
 // Replaces path by bytes. Errors: resource_exhausted when the disk is full, else unavailable;
 // the old file is then still whole.

@@ -29,7 +29,8 @@ Result<void> check_config(const ModelConfig& c) {
         Range{"d_ff", c.d_ff, 16, 262144}, Range{"n_heads", c.n_heads, 1, 1024},
         Range{"n_kv_heads", c.n_kv_heads, 1, 1024}, Range{"head_dim", c.head_dim, 2, 1024},
         Range{"vocab_size", c.vocab_size, 2, 1 << 21},
-        Range{"max_context", c.max_context, 1, 1 << 22}}) {
+        Range{"max_context", c.max_context, 1, 1 << 22},
+        Range{"sliding_window", c.sliding_window, 0, 1 << 22}}) {
     if (auto ok = check_range(r.field, r.value, r.low, r.high); !ok) return ok;
   }
   if (c.n_heads % c.n_kv_heads != 0) return bad("n_kv_heads", "does not divide n_heads");

@@ -29,13 +29,14 @@ struct ModelConfig {
   uint32_t head_dim = 0;    // even
   uint32_t vocab_size = 0;  // V
   uint32_t max_context = 0;
+  uint32_t sliding_window = 0;  // positions that a token sees, its own included; 0: all before it
   float rope_theta = 10000.0F;
   float norm_eps = 1e-5F;
   float logit_softcap = 0.0F;  // cap * tanh(logit / cap); 0 is off
   Activation activation = Activation::squared_relu;
   WeightKind weights = WeightKind::ternary;
-  bool qk_norm = true;          // RMSNorm of each query and key head before RoPE
-  bool sub_norm = true;         // RMSNorm before o_proj and before down_proj (SubLN)
+  bool qk_norm = true;  // RMSNorm of each query and key head before RoPE
+  bool sub_norm = true;  // RMSNorm before o_proj and before down_proj (SubLN)
   bool tied_embeddings = true;  // the output head is the embedding
 
   uint32_t q_dim() const { return n_heads * head_dim; }
@@ -47,7 +48,7 @@ struct ModelConfig {
 Result<void> check_config(const ModelConfig& config);
 
 struct ParameterCounts {
-  uint64_t linear = 0;     // weights of all linear layers in the blocks
+  uint64_t linear = 0;  // weights of all linear layers in the blocks
   uint64_t embedding = 0;  // token embedding and an untied head
   uint64_t norm = 0;
   uint64_t total() const { return linear + embedding + norm; }

@@ -1,7 +1,11 @@
 #include "model/huge_pages.h"
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <array>
+#include <bit>
 #include <new>
 #include <utility>
 
@@ -9,6 +13,21 @@ namespace tristill {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
+
+// On a machine of several memory nodes pages go round all of them: every thread of a team reads all
+// weights, so no node is nearer to them than another. Where the system refuses, it stays as it is.
+void interleave(void* memory, size_t size) {
+  constexpr int kInterleave = 3;  // MPOL_INTERLEAVE, linux/mempolicy.h
+  constexpr unsigned kAllowedNodes = 4;  // MPOL_F_MEMS_ALLOWED
+  constexpr unsigned long kNodes = 1024;
+  std::array<unsigned long, kNodes / (8 * sizeof(unsigned long))> nodes{};
+  if (syscall(SYS_get_mempolicy, nullptr, nodes.data(), kNodes, nullptr, kAllowedNodes) != 0) {
+    return;
+  }
+  int n_nodes = 0;
+  for (const unsigned long word : nodes) n_nodes += std::popcount(word);
+  if (n_nodes > 1) syscall(SYS_mbind, memory, size, kInterleave, nodes.data(), kNodes, 0U);
+}
 
 }  // namespace
 
@@ -26,6 +45,7 @@ HugePages::HugePages(size_t size) : size_(size) {
   data_ = static_cast<uint8_t*>(start) + before;
   if (before > 0) munmap(start, before);
   if (before < kHugePage) munmap(data_ + mapped_, kHugePage - before);
+  interleave(data_, mapped_);
   // Small memories would be rounded up to a whole huge page in use: they stay as they are.
   if (size >= kHugePage) madvise(data_, size / kHugePage * kHugePage, MADV_HUGEPAGE);
 }

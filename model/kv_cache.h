@@ -30,6 +30,7 @@ class KvCache {
   KvCache(const ModelConfig& config, uint32_t n_blocks, KvFormat format = KvFormat::fp16);
 
   KvFormat format() const { return format_; }
+  uint64_t block_bytes() const { return block_bytes_; }
   uint32_t n_blocks() const { return static_cast<uint32_t>(references_.size()); }
   uint32_t n_free() const { return static_cast<uint32_t>(free_.size()); }
 

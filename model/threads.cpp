@@ -38,16 +38,30 @@ std::string first_line(const std::string& path) {
   return line;
 }
 
-// One for every physical core of the set: threads that share a core share its arithmetic.
-uint32_t count_physical(const cpu_set_t& set) {
+// One CPU of every physical core that this process may use: threads that share a core share its
+// arithmetic.
+std::vector<int> physical_cores() {
+  cpu_set_t set;
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return cpus;
   std::set<std::string> cores;
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(static_cast<size_t>(cpu), &set)) continue;
     const std::string topology = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
     const std::string siblings = first_line(topology + "thread_siblings_list");
-    cores.insert(siblings.empty() ? std::to_string(cpu) : siblings);
+    if (cores.insert(siblings.empty() ? std::to_string(cpu) : siblings).second) {
+      cpus.push_back(cpu);
+    }
   }
-  return static_cast<uint32_t>(cores.size());
+  return cpus;
+}
+
+// The calling thread stays on this CPU, if the system lets it.
+void stay_on(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<size_t>(cpu), &set);
+  sched_setaffinity(0, sizeof set, &set);
 }
 
 // Whole cores of a quota in microseconds a period; 0 when there is none.
@@ -79,9 +93,8 @@ uint32_t cgroup_cores() {
 }  // namespace
 
 uint32_t usable_cores() {
-  cpu_set_t set;
-  uint32_t cores = std::max(1U, std::thread::hardware_concurrency());
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = std::max(1U, count_physical(set));
+  auto cores = static_cast<uint32_t>(physical_cores().size());
+  if (cores == 0) cores = std::max(1U, std::thread::hardware_concurrency());
   const uint32_t limit = cgroup_cores();
   return limit == 0 ? cores : std::min(cores, limit);
 }
@@ -105,11 +118,18 @@ ThreadTeam::Turn::~Turn() {
   team_.turn_.notify_all();
 }
 
-ThreadTeam::ThreadTeam(uint32_t n_threads)
+ThreadTeam::ThreadTeam(uint32_t n_threads, Placement placement)
     : n_threads_(n_threads), hands_(std::make_unique<Hand[]>(n_threads)), thrown_(n_threads) {
   CHECK(n_threads >= 1);
   threads_.reserve(n_threads - 1);
-  for (uint32_t t = 1; t < n_threads; ++t) threads_.emplace_back([this, t] { member(t); });
+  std::vector<int> cpus;
+  if (placement == Placement::pinned) cpus = physical_cores();
+  for (uint32_t t = 1; t < n_threads; ++t) {
+    threads_.emplace_back([this, t, cpu = cpus.empty() ? -1 : cpus[t % cpus.size()]] {
+      if (cpu >= 0) stay_on(cpu);
+      member(t);
+    });
+  }
 }
 
 ThreadTeam::~ThreadTeam() {

@@ -27,7 +27,11 @@ Share share_of(size_t n, size_t grain, uint32_t thread, uint32_t n_threads);
 
 class ThreadTeam {
  public:
-  explicit ThreadTeam(uint32_t n_threads);  // at least 1
+  // Pinned members stay on a core each, for machines that nobody else uses; the first core is left
+  // to the caller. Others go where the system puts them.
+  enum class Placement { free, pinned };
+
+  explicit ThreadTeam(uint32_t n_threads, Placement placement = Placement::free);  // at least 1
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;

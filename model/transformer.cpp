@@ -259,7 +259,8 @@ void Transformer::attend(const AttentionTile& tile, uint32_t index, uint32_t kv_
                             .out = out,
                             .length = length,
                             .n_queries = n,
-                            .scores = scratch.scores.data()});
+                            .scores = scratch.scores.data(),
+                            .window = config_.sliding_window});
   }
 }
 

@@ -157,7 +157,8 @@ std::string fingerprint_of(const ModelTensors& tensors, const PackingOptions& pa
        {c.n_layers, c.d_model, c.d_ff, c.n_heads, c.n_kv_heads, c.head_dim, c.vocab_size,
         c.max_context, static_cast<uint32_t>(c.activation), static_cast<uint32_t>(c.weights),
         static_cast<uint32_t>(c.qk_norm), static_cast<uint32_t>(c.sub_norm),
-        static_cast<uint32_t>(c.tied_embeddings), static_cast<uint32_t>(packing.head)}) {
+        static_cast<uint32_t>(c.tied_embeddings), static_cast<uint32_t>(packing.head),
+        c.sliding_window}) {
     add(&field, 1);
   }
   for (const float field : {c.rope_theta, c.norm_eps, c.logit_softcap}) add(&field, 1);

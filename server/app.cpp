@@ -29,13 +29,15 @@ constexpr std::chrono::milliseconds kDrainPoll{250};
 engine::EngineOptions engine_options(const Settings& settings) {
   engine::EngineOptions options;
   options.n_threads = settings.threads;
+  if (settings.pin_threads == "on") options.placement = ThreadTeam::Placement::pinned;
   options.max_sequences = settings.max_sequences;
   options.max_queue = settings.max_queue;
   options.max_context = settings.max_context;
   options.kv_cache_tokens = settings.kv_cache_tokens;
   options.kv_format = settings.kv_format == "int8" ? KvFormat::int8 : KvFormat::fp16;
   options.device = settings.device == "cuda" ? Device::cuda : Device::cpu;
-  options.prefix_cache = settings.prefix_cache == "on";
+  options.prefix_cache = settings.prefix_cache != "off";
+  if (settings.prefix_cache == "disk") options.prefix_folder = settings.data / "prefix-cache";
   options.prefill_tokens = settings.prefill_tokens;
   options.draft_tokens = settings.draft_tokens;
   return options;
@@ -90,6 +92,7 @@ Result<void> App::Parts::prepare_data() {
   std::error_code failed;
   fs::create_directories(settings.data / "models", failed);
   if (!failed) fs::create_directories(settings.data / "corpora", failed);
+  if (!failed) fs::create_directories(settings.data / "prefix-cache", failed);
   if (failed) {
     return Error{ErrorCode::unavailable,
                  "cannot create " + settings.data.string() + ": " + failed.message() +
@@ -120,6 +123,12 @@ Result<void> publish_file(models::Registry& registry, const fs::path& path) {
 }
 
 Result<void> App::Parts::load_models() {
+  if (!settings.draft_model.empty()) {
+    if (auto done = registry.load_draft_model(settings.draft_model); !done) {
+      return Error{done.error().code, settings.draft_model.string() + ": " + done.error().message,
+                   "draft_model"};
+    }
+  }
   // A trained model that is damaged must not keep the others from being served.
   for (const fs::path& path : model_files(settings.data / "models")) {
     if (auto done = publish_file(registry, path); !done) {

@@ -70,6 +70,12 @@ Setting word(const char* name, const char* value_name, const char* help,
           [=](const Settings& s) { return s.*member; }};
 }
 
+Setting file(const char* name, const char* help, std::filesystem::path Settings::* member) {
+  return {name, "FILE", help,
+          [=](Settings& s, const std::string& text) { return s.*member = text, std::string(); },
+          [=](const Settings& s) { return (s.*member).string(); }};
+}
+
 const std::vector<Setting>& table() {
   static const std::vector<Setting> settings = [] {
     std::vector<Setting> all = {
@@ -97,6 +103,8 @@ const std::vector<Setting>& table() {
         word("api_key_file", "FILE", "file whose first line is that key", &Settings::api_key_file),
         word("worker", "FILE", "tristill-worker; default: beside this program", &Settings::worker),
         number<uint32_t>("threads", "compute threads; 0: one a core", &Settings::threads, 0, 1024),
+        word("pin_threads", "WHETHER", "keep each compute thread on a core of its own",
+             &Settings::pin_threads, {"on", "off"}),
         number<uint32_t>("max_sequences", "sequences computed at once, a model",
                          &Settings::max_sequences, 1, 4096),
         number<uint32_t>("max_queue", "requests that may wait, a model", &Settings::max_queue, 1,
@@ -108,8 +116,9 @@ const std::vector<Setting>& table() {
                          "most 1 GiB",
                          &Settings::kv_cache_tokens, 0, 1 << 30),
         word("kv_format", "NAME", "numbers of the cache", &Settings::kv_format, {"fp16", "int8"}),
-        word("prefix_cache", "WHETHER", "remember beginnings of texts", &Settings::prefix_cache,
-             {"on", "off"}),
+        word("prefix_cache", "WHETHER",
+             "remember beginnings of texts; disk: from one run to the next, in DATA/prefix-cache",
+             &Settings::prefix_cache, {"on", "off", "disk"}),
         number<uint32_t>("prefill_tokens",
                          "prompt tokens a step while others generate: fewer make a steadier "
                          "stream, more a faster start",
@@ -117,6 +126,10 @@ const std::vector<Setting>& table() {
         number<uint32_t>("draft_tokens",
                          "tokens guessed from the text so far and verified at once; 0: none",
                          &Settings::draft_tokens, 0, 64),
+        file("draft_model",
+             "small model that guesses for the models of the same tokenizer; verified, so no "
+             "output changes",
+             &Settings::draft_model),
         word("head", "NAME", "output head: int4 is faster and less exact", &Settings::head,
              {"int8", "int4"}),
         word("isa", "NAME", "kernels to use", &Settings::isa,

@@ -21,6 +21,7 @@ struct Settings {
   std::string api_key_file;
   std::string worker;        // empty: tristill-worker beside this program
   uint32_t threads = 0;
+  std::string pin_threads = "off";
   uint32_t max_sequences = 16;
   uint32_t max_queue = 256;
   uint32_t max_context = 0;
@@ -29,6 +30,7 @@ struct Settings {
   std::string prefix_cache = "on";
   uint32_t prefill_tokens = 64;
   uint32_t draft_tokens = 10;
+  std::filesystem::path draft_model;
   std::string head = "int8";
   std::string isa = "auto";
   std::string device = "cpu";

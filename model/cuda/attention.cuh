@@ -215,8 +215,13 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const uint32_t t = blockIdx.x;
   const uint32_t kv_head = blockIdx.y;
   const uint32_t dim = heads.dim;
-  const uint32_t length = places.position[t] + 1;
-  const uint32_t* blocks = blocks_of(places, t);
+  // Blocks that the window hides are as if they were not there.
+  const uint32_t seen = places.position[t] + 1;
+  const uint32_t first_position = kernels::first_seen(seen, heads.window);
+  const uint32_t hidden_blocks = first_position / kPositions;
+  const uint32_t hidden = first_position % kPositions;
+  const uint32_t length = seen - hidden_blocks * kPositions;
+  const uint32_t* blocks = blocks_of(places, t) + hidden_blocks;
   const uint32_t per_key = heads.n_heads / heads.n_kv_heads;
   for (uint32_t from = 0; from < per_key; from += kMaxGroup) {
     const uint32_t first = kv_head * per_key + from;
@@ -243,6 +248,10 @@ __global__ void __launch_bounds__(kAttentionThreads)
     for (uint32_t p = threadIdx.x; p < length; p += blockDim.x) {
       score_position(Slot(cache, blocks, kv_head, dim, p), cache.format, dim, group, n, rows,
                      ld_scores, p);
+    }
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < n * hidden; i += blockDim.x) {
+      rows[size_t{i / hidden} * ld_scores + i % hidden] = -INFINITY;
     }
     __syncthreads();
     soften(cache, heads, blocks, kv_head, length, group, n, rows, ld_scores, shared);

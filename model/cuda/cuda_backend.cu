@@ -106,6 +106,7 @@ CudaBackend::CudaBackend(std::shared_ptr<const Model> model, KvCache& cache, uin
                   .v_begin = k_begin + round_up(config_.kv_dim(), kernels::kHalfRows),
                   .ld = ld_qkv_,
                   .eps = config_.norm_eps,
+                  .window = config_.sliding_window,
                   .cosine = weights_.cosine,
                   .sine = weights_.sine};
   // As the CPU's fresh memory: what pads a block stays zero.

@@ -49,6 +49,7 @@ struct Heads {
   const float* q_norm;  // null without
   const float* k_norm;
   float eps;
+  uint32_t window;  // 0: all
   const float* cosine;  // [positions, dim / 2]
   const float* sine;
 };

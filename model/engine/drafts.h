@@ -25,6 +25,9 @@ class Drafter {
   std::span<const TokenId> guess(std::span<const TokenId> tokens, uint32_t n_prompt,
                                  uint32_t limit);
 
+  // How many tokens are worth guessing now, if someone else can; 0 while guesses keep being wrong.
+  uint32_t length() const { return pause_ > 0 ? 0 : length_; }
+
   // Of the last guess, n_right tokens were right.
   void learn(uint32_t n_guessed, uint32_t n_right);
 

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "model/backend.h"
+#include "model/engine/draft_model.h"
 #include "model/engine/generation.h"
 #include "model/engine/scheduler.h"
 #include "model/engine/sequence.h"
@@ -71,10 +72,12 @@ struct Engine::Impl {
   void end_late();
   void step();
   StepPlan plan(std::span<Sequence* const> candidates);
-  RunningNeed need_of(Sequence& sequence, uint32_t n_generating);
+  void guess(uint32_t n_generating);
+  RunningNeed need_of(const Sequence& sequence);
   std::vector<Sequence*> admissible();
   void admit(Sequence& sequence);
   void preempt_last();
+  void release(Sequence& sequence);
   void compute(const StepPlan& plan);
   void fail_step(const char* reason);
   void place(Sequence& sequence, const Grant& grant);
@@ -123,6 +126,7 @@ struct Engine::Impl {
   const std::shared_ptr<ThreadTeam> team;
   const std::unique_ptr<Backend> backend;
   SequenceCache blocks;
+  std::optional<DraftModel> draft_model;
   WaitingQueue waiting;
   std::vector<std::unique_ptr<Sequence>> running;  // by rank
   uint64_t n_arrived = 0;
@@ -144,11 +148,17 @@ Engine::Impl::Impl(std::shared_ptr<const Model> served, const EngineOptions& wan
                                      cache.n_blocks() * kKvBlockTokens)),
       team(options.team != nullptr
                ? options.team
-               : std::make_shared<ThreadTeam>(options.n_threads == 0 ? usable_cores()
-                                                                     : options.n_threads)),
+               : std::make_shared<ThreadTeam>(
+                     options.n_threads == 0 ? usable_cores() : options.n_threads,
+                     options.placement)),
       backend(make_backend(options.device, model, cache, *team, max_context)),
-      blocks(cache, *backend, options.prefix_cache) {
+      blocks(cache, *backend, options.prefix_cache, model->config.sliding_window) {
   CHECK(options.max_sequences > 0 && options.step_tokens > 0 && options.prefill_tokens > 0);
+  if (options.draft_model) {
+    CHECK(options.draft_model->config.vocab_size == model->config.vocab_size);
+    draft_model.emplace(options.draft_model, options.device, options.kv_format, cache.n_blocks(),
+                        *team);
+  }
   counted.kv_tokens_total = cache.n_blocks() * kKvBlockTokens;
   stats = counted;
   thread = std::thread([this] { run(); });
@@ -222,6 +232,8 @@ Result<std::vector<Generation>> Engine::Impl::submit_all(std::vector<GenerationR
 }
 
 void Engine::Impl::run() {
+  if (!options.prefix_folder.empty()) blocks.remember(options.prefix_folder, *model);
+  publish_stats();
   while (take_inbox()) {
     try {
       drop_cancelled();
@@ -238,6 +250,7 @@ void Engine::Impl::run() {
     finish(sequence, FinishReason::error, "the engine stopped");
     return true;
   });
+  if (!options.prefix_folder.empty()) blocks.keep(options.prefix_folder, *model);
 }
 
 // Waits for work; false when the engine must end.
@@ -257,7 +270,7 @@ bool Engine::Impl::take_inbox() {
 void Engine::Impl::drop_cancelled() {
   const auto drop = [this](Sequence& sequence) {
     if (!sequence.state->cancelled.load(std::memory_order_acquire)) return false;
-    blocks.release(sequence);
+    release(sequence);
     ++counted.cancelled;
     return true;
   };
@@ -306,7 +319,8 @@ StepPlan Engine::Impl::plan(std::span<Sequence* const> candidates) {
   std::vector<WaitingNeed> waiting_needs;
   const auto n_generating = static_cast<uint32_t>(
       std::count_if(running.begin(), running.end(), [](const auto& s) { return s->generates(); }));
-  for (auto& sequence : running) running_needs.push_back(need_of(*sequence, n_generating));
+  guess(n_generating);
+  for (auto& sequence : running) running_needs.push_back(need_of(*sequence));
   for (const Sequence* sequence : candidates)
     waiting_needs.push_back(blocks.need_of(*sequence, max_context));
   return plan_step(running_needs, waiting_needs,
@@ -318,16 +332,27 @@ StepPlan Engine::Impl::plan(std::span<Sequence* const> candidates) {
                     .step = counted.steps});
 }
 
-RunningNeed Engine::Impl::need_of(Sequence& sequence, uint32_t n_generating) {
-  sequence.guess.clear();
-  if (sequence.generates() && n_generating <= kDraftRows && sequence.max_tokens > 0) {
+// Fills the guesses of sequences that generate: from their own text, else by the draft model.
+void Engine::Impl::guess(uint32_t n_generating) {
+  for (auto& sequence : running) sequence->guess.clear();
+  if (n_generating == 0 || n_generating > kDraftRows) return;
+  const uint32_t share = kDraftRows / n_generating - 1;
+  std::vector<DraftModel::Wanted> open;
+  for (auto& sequence : running) {
+    if (!sequence->generates() || sequence->max_tokens == 0) continue;
     // The last output token is never computed, and no position lies beyond the context.
-    const uint32_t room = std::min(sequence.max_tokens - sequence.n_output() - 1,
-                                   max_context - static_cast<uint32_t>(sequence.tokens.size()));
-    const auto guess = sequence.drafter.guess(sequence.tokens, sequence.n_prompt,
-                                              std::min(room, kDraftRows / n_generating - 1));
-    sequence.guess.assign(guess.begin(), guess.end());
+    const uint32_t room = std::min(sequence->max_tokens - sequence->n_output() - 1,
+                                   max_context - static_cast<uint32_t>(sequence->tokens.size()));
+    const uint32_t most = std::min(room, share);
+    const auto known = sequence->drafter.guess(sequence->tokens, sequence->n_prompt, most);
+    sequence->guess.assign(known.begin(), known.end());
+    const uint32_t length = std::min(most, sequence->drafter.length());
+    if (known.empty() && length > 0) open.push_back({sequence.get(), length});
   }
+  if (draft_model && !open.empty()) draft_model->guess(open);
+}
+
+RunningNeed Engine::Impl::need_of(const Sequence& sequence) {
   return {.missing_tokens = sequence.n_missing(),
           .draft_tokens = static_cast<uint32_t>(sequence.guess.size()),
           .computed_tokens = sequence.n_computed,
@@ -365,10 +390,15 @@ void Engine::Impl::admit(Sequence& sequence) {
 void Engine::Impl::preempt_last() {
   auto sequence = std::move(running.back());
   running.pop_back();
-  blocks.release(*sequence);
+  release(*sequence);
   sequence->was_preempted = true;
   ++counted.preempted;
   waiting.push_front(std::move(sequence));
+}
+
+void Engine::Impl::release(Sequence& sequence) {
+  blocks.release(sequence);
+  if (draft_model) draft_model->release(sequence);
 }
 
 // Memory is short, or our own defect: whoever takes part fails, the engine lives.
@@ -577,7 +607,7 @@ bool Engine::Impl::ends(const Sequence& sequence, TokenId token) const {
 void Engine::Impl::finish(Sequence& sequence, FinishReason reason, std::string error) {
   if (sequence.done) return;
   sequence.done = true;
-  blocks.release(sequence);  // before the event: who has read it finds the memory free
+  release(sequence);  // before the event: who has read it finds the memory free
   TokenEvent event;
   event.kind = TokenEvent::Kind::finish;
   event.finish = reason;

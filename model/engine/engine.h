@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -72,7 +73,12 @@ struct EngineOptions {
   uint32_t step_tokens = 512;    // most tokens one step computes
   uint32_t prefill_tokens = 64;  // most of prompts in a step in which others generate
   uint32_t draft_tokens = 10;    // most that are guessed and verified in one step; 0: none
+  std::shared_ptr<const Model> draft_model = nullptr;  // guesses where the text itself gives
+                                                       // nothing; of the same vocabulary
   bool prefix_cache = true;      // beginnings that were computed before are not computed again
+  std::filesystem::path prefix_folder = {};  // where they are kept when the engine ends, in a file
+      // of the model's; empty: nowhere
+  ThreadTeam::Placement placement = ThreadTeam::Placement::free;
   std::shared_ptr<ThreadTeam> team = nullptr;  // shared with other engines; else its own
 };
 
@@ -82,7 +88,7 @@ struct EngineStats {
   uint32_t kv_tokens_used = 0;  // by sequences; what only the prefix cache holds counts as free
   uint32_t kv_tokens_total = 0;
   uint32_t kv_tokens_cached = 0;  // held by the prefix cache
-  uint64_t prompt_tokens = 0;     // computed since start
+  uint64_t prompt_tokens = 0;  // computed since start
   uint64_t cached_prompt_tokens = 0;  // not computed, because they were in the cache
   uint64_t generated_tokens = 0;
   uint64_t accepted_draft_tokens = 0;

@@ -18,12 +18,13 @@ void PrefixIndex::touch(Node& node) {
   if (leaf) leaves_.insert({node.last_used, &node});
 }
 
-PrefixIndex::Node& PrefixIndex::add_child(Node& parent, const Key& key, KvBlockId block) {
+PrefixIndex::Node& PrefixIndex::add_child(Node& parent, const Key& key, KvBlockId block,
+                                          uint64_t last_used) {
   auto child = std::make_unique<Node>();
   child->parent = &parent;
   child->key = key;
   child->block = block;
-  child->last_used = ++clock_;
+  child->last_used = last_used;
   leaves_.erase({parent.last_used, &parent});
   Node& added = *(parent.children[key] = std::move(child));
   leaves_.insert({added.last_used, &added});
@@ -76,7 +77,7 @@ void PrefixIndex::insert(std::span<const TokenId> tokens, std::span<KvBlockId> b
                 key.begin());
     const auto known = node->children.find(key);
     if (known == node->children.end()) {
-      node = &add_child(*node, key, blocks[i]);
+      node = &add_child(*node, key, blocks[i], ++clock_);
       continue;
     }
     node = known->second.get();
@@ -86,6 +87,41 @@ void PrefixIndex::insert(std::span<const TokenId> tokens, std::span<KvBlockId> b
     cache_.release(blocks[i]);
     blocks[i] = node->block;
   }
+}
+
+std::vector<PrefixIndex::Known> PrefixIndex::most_recent(uint32_t most) const {
+  std::vector<Known> list;
+  std::map<const Node*, uint32_t> places;
+  std::vector<const Node*> missing;  // of a leaf's path, from the leaf upwards
+  for (auto leaf = leaves_.rbegin(); leaf != leaves_.rend(); ++leaf) {
+    missing.clear();
+    for (const Node* node = leaf->second; node != &root_ && !places.contains(node);
+         node = node->parent) {
+      missing.push_back(node);
+    }
+    if (list.size() + missing.size() > most) continue;
+    for (auto node = missing.rbegin(); node != missing.rend(); ++node) {
+      const auto parent = places.find((*node)->parent);
+      places[*node] = static_cast<uint32_t>(list.size());
+      list.push_back({.parent = parent == places.end() ? Known::kNoParent : parent->second,
+                      .tokens = (*node)->key,
+                      .block = (*node)->block});
+    }
+  }
+  return list;
+}
+
+void PrefixIndex::restore(std::span<const Known> list) {
+  CHECK(n_nodes_ == 0);
+  std::vector<Node*> nodes;
+  for (const Known& known : list) {
+    CHECK(known.parent == Known::kNoParent || known.parent < nodes.size());
+    Node& parent = known.parent == Known::kNoParent ? root_ : *nodes[known.parent];
+    CHECK(!parent.children.contains(known.tokens));
+    nodes.push_back(&add_child(parent, known.tokens, known.block, list.size() - nodes.size()));
+    cache_.release(known.block);
+  }
+  clock_ = list.size();
 }
 
 uint32_t PrefixIndex::evict(uint32_t n) {

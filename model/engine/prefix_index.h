@@ -44,6 +44,19 @@ class PrefixIndex {
   // Gives up to n blocks back to the cache; returns how many. Blocks that a sequence holds stay.
   uint32_t evict(uint32_t n);
 
+  // A block that is known, as the child of another (an index into the list, or kNoParent).
+  struct Known {
+    static constexpr uint32_t kNoParent = UINT32_MAX;
+    uint32_t parent;
+    std::array<TokenId, kKvBlockTokens> tokens;
+    KvBlockId block;
+  };
+  // Up to `most` of them with all their parents, the most recently used first; parents stand
+  // before their children.
+  std::vector<Known> most_recent(uint32_t most) const;
+  // Fills an empty index with such a list. Each block's hold passes to the index.
+  void restore(std::span<const Known> list);
+
   uint32_t n_blocks() const { return n_nodes_; }
   uint64_t n_evicted() const { return n_evicted_; }
 
@@ -58,7 +71,7 @@ class PrefixIndex {
   };
 
   void touch(Node& node);
-  Node& add_child(Node& parent, const Key& key, KvBlockId block);
+  Node& add_child(Node& parent, const Key& key, KvBlockId block, uint64_t last_used);
   void remove(Node& leaf);
 
   KvCache& cache_;

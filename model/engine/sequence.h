@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "model/engine/draft_model.h"
 #include "model/engine/drafts.h"
 #include "model/engine/generation.h"
 #include "model/kv_cache.h"
@@ -50,8 +51,10 @@ struct Sequence {
   uint32_t n_published = 0;     // blocks that the prefix index knows
   uint32_t n_scored = 0;        // prompt tokens whose scores were sent
   std::vector<KvBlockId> blocks;
+  uint32_t n_dropped = 0;  // the first blocks, out of the sliding window: no longer held
   std::vector<TokenId> step_tokens;  // what it computes in this step: missing tokens, then guess
   std::vector<TokenId> guess;        // drafts of this step
+  DraftedText drafted;               // the draft model's
   uint32_t n_right = 0;              // of them, verified so far
   bool was_preempted = false;
   bool done = false;  // its finish event was sent

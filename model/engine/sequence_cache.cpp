@@ -1,9 +1,21 @@
 #include "model/engine/sequence_cache.h"
 
 #include <algorithm>
+#include <string>
+
+#include "base/log.h"
+#include "model/engine/prefix_store.h"
 
 namespace tristill::engine {
 namespace {
+
+constexpr uint64_t kMostSavedBytes = uint64_t{512} << 20;
+
+// Changes with whatever changes the bytes of a block: the version with our own arithmetic.
+std::string identity_of(const Model& model, KvFormat format) {
+  constexpr const char* kVersion = "1";
+  return model.fingerprint + (format == KvFormat::int8 ? "-int8-" : "-fp16-") + kVersion;
+}
 
 // How many tokens two texts have in common from their beginning.
 uint32_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
@@ -58,11 +70,12 @@ void SequenceCache::adopt(Sequence& sequence, Sequences running) {
   sequence.n_computed = sequence.n_published * kKvBlockTokens;
   if (match.n_partial > 0) {
     cache_.share(match.partial);  // or the search for a free block might evict it
-    const KvBlockId block = acquire_block();
-    backend_.copy_block(match.partial, block);
+    if (make_room()) {
+      sequence.blocks.push_back(cache_.acquire());
+      backend_.copy_block(match.partial, sequence.blocks.back());
+      sequence.n_computed += match.n_partial;
+    }
     cache_.release(match.partial);
-    sequence.blocks.push_back(block);
-    sequence.n_computed += match.n_partial;
   }
   copy_from_running(sequence, most, running);
 }
@@ -91,7 +104,7 @@ void SequenceCache::extend(Sequence& sequence, uint32_t n_tokens) {
 }
 
 void SequenceCache::publish(Sequence& sequence) {
-  if (!shares_) return;
+  if (!shares_) return drop_hidden(sequence);
   const uint32_t whole = sequence.n_computed / kKvBlockTokens;
   if (whole <= sequence.n_published) return;
   index_.insert(std::span(sequence.tokens).first(size_t{whole} * kKvBlockTokens),
@@ -99,11 +112,45 @@ void SequenceCache::publish(Sequence& sequence) {
   sequence.n_published = whole;
 }
 
+void SequenceCache::drop_hidden(Sequence& sequence) {
+  const uint32_t hidden = kernels::first_seen(sequence.n_computed + 1, window_) / kKvBlockTokens;
+  while (sequence.n_dropped < hidden) cache_.release(sequence.blocks[sequence.n_dropped++]);
+}
+
 void SequenceCache::release(Sequence& sequence) {
-  for (const KvBlockId block : sequence.blocks) cache_.release(block);
+  for (size_t i = sequence.n_dropped; i < sequence.blocks.size(); ++i) {
+    cache_.release(sequence.blocks[i]);
+  }
   sequence.blocks.clear();
+  sequence.n_dropped = 0;
   sequence.n_computed = 0;
   sequence.n_published = 0;
+}
+
+void SequenceCache::keep(const std::filesystem::path& folder, const Model& model) const {
+  if (!shares_) return;
+  const std::string identity = identity_of(model, cache_.format());
+  const auto saved = save_prefixes(folder / (identity + ".kv"), identity, index_, backend_,
+                                   cache_.block_bytes(), kMostSavedBytes);
+  if (saved) {
+    log_info("prefix cache written",
+             {{"model", model.name}, {"tokens", std::to_string(*saved * kKvBlockTokens)}});
+  } else {
+    log_warn("prefix cache not written", {{"reason", saved.error().message}});
+  }
+}
+
+void SequenceCache::remember(const std::filesystem::path& folder, const Model& model) {
+  if (!shares_) return;
+  const std::string identity = identity_of(model, cache_.format());
+  const auto loaded = load_prefixes(folder / (identity + ".kv"), identity, index_, cache_, backend_,
+                                    cache_.block_bytes());
+  if (loaded) {
+    log_info("prefix cache read",
+             {{"model", model.name}, {"tokens", std::to_string(*loaded * kKvBlockTokens)}});
+  } else if (loaded.error().code != ErrorCode::not_found) {
+    log_warn("prefix cache not read", {{"reason", loaded.error().message}});
+  }
 }
 
 uint32_t SequenceCache::count_free(Sequences running) {
@@ -121,7 +168,7 @@ uint32_t SequenceCache::count_free(Sequences running) {
 
 uint32_t SequenceCache::count_own(const Sequence& sequence) const {
   uint32_t own = 0;
-  for (size_t i = 0; i < sequence.blocks.size(); ++i) {
+  for (size_t i = sequence.n_dropped; i < sequence.blocks.size(); ++i) {
     const uint32_t holders = i < sequence.n_published ? 2 : 1;
     if (cache_.n_holders(sequence.blocks[i]) <= holders) ++own;
   }
@@ -129,8 +176,14 @@ uint32_t SequenceCache::count_own(const Sequence& sequence) const {
 }
 
 KvBlockId SequenceCache::acquire_block() {
-  if (cache_.n_free() == 0) n_evicted_ += index_.evict(1);
+  make_room();
   return cache_.acquire();
+}
+
+// Whether a block is free, if need be after an eviction.
+bool SequenceCache::make_room() {
+  if (cache_.n_free() == 0) n_evicted_ += index_.evict(1);
+  return cache_.n_free() > 0;
 }
 
 }  // namespace tristill::engine

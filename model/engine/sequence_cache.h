@@ -3,6 +3,7 @@
 // (scheduler.h) nor how memory is counted (kv_cache.h). Belongs to the engine's thread.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "model/engine/scheduler.h"
 #include "model/engine/sequence.h"
 #include "model/kv_cache.h"
+#include "model/weights.h"
 
 namespace tristill::engine {
 
@@ -20,8 +22,10 @@ using Sequences = std::span<const std::unique_ptr<Sequence>>;
 class SequenceCache {
  public:
   // Without shares every sequence computes all of its prompt. Both outlive this.
-  SequenceCache(KvCache& cache, Backend& backend, bool shares)
-      : cache_(cache), backend_(backend), index_(cache), shares_(shares) {}
+  // With a sliding window (0: none) blocks that no later token sees are let go, unless they are
+  // shared: then others may want the beginning.
+  SequenceCache(KvCache& cache, Backend& backend, bool shares, uint32_t window)
+      : cache_(cache), backend_(backend), index_(cache), shares_(shares), window_(window) {}
 
   // What a sequence that holds nothing yet would need, if it came next.
   WaitingNeed need_of(const Sequence& sequence, uint32_t max_context);
@@ -36,9 +40,14 @@ class SequenceCache {
   // Blocks for the positions below n_tokens; evicts what only the index holds. Throws when none is
   // left.
   void extend(Sequence& sequence, uint32_t n_tokens);
-  // Makes the blocks that are whole now known to others.
+  // After a step: makes the blocks that are whole now known to others.
   void publish(Sequence& sequence);
   void release(Sequence& sequence);
+
+  // What is known, kept in a file of the folder from one engine of the model to the next
+  // (prefix_store.h). Without shares nothing. What fails is logged: it costs time, not answers.
+  void keep(const std::filesystem::path& folder, const Model& model) const;
+  void remember(const std::filesystem::path& folder, const Model& model);
 
   // Blocks that are free, or held by the index alone.
   uint32_t count_free(Sequences running);
@@ -50,12 +59,15 @@ class SequenceCache {
  private:
   bool may_share(const Sequence& sequence) const { return shares_ && !sequence.scores_prompt(); }
   void copy_from_running(Sequence& sequence, uint32_t most, Sequences running);
+  void drop_hidden(Sequence& sequence);
   KvBlockId acquire_block();
+  bool make_room();
 
   KvCache& cache_;
   Backend& backend_;
   PrefixIndex index_;
   const bool shares_;
+  const uint32_t window_;
   uint64_t n_evicted_ = 0;
   std::vector<bool> is_held_;  // scratch: one a block
 };

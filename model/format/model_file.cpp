@@ -160,6 +160,7 @@ void add_config(GgufWriter& out, const ModelConfig& c) {
   out.add_u32("tristill.attention.key_length", c.head_dim);
   out.add_u32("tristill.context_length", c.max_context);
   out.add_u32("tristill.vocab_size", c.vocab_size);
+  if (c.sliding_window > 0) out.add_u32("tristill.attention.sliding_window", c.sliding_window);
   out.add_f32("tristill.rope.freq_base", c.rope_theta);
   out.add_f32("tristill.attention.layer_norm_rms_epsilon", c.norm_eps);
   out.add_f32("tristill.logit_softcap", c.logit_softcap);
@@ -290,6 +291,12 @@ Result<ModelConfig> read_config(const GgufFile& file) {
     const auto value = file.unsigned_number("tristill." + std::string(field.key), UINT32_MAX);
     if (!value) return value.error();
     c.*field.member = static_cast<uint32_t>(*value);
+  }
+  constexpr std::string_view kWindow = "tristill.attention.sliding_window";
+  if (file.metadata.contains(kWindow)) {
+    const auto window = file.unsigned_number(kWindow, UINT32_MAX);
+    if (!window) return window.error();
+    c.sliding_window = static_cast<uint32_t>(*window);
   }
   struct Real {
     const char* key;

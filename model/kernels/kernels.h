@@ -124,7 +124,12 @@ struct AttentionCall {
   const uint32_t* length;  // [n_queries] positions it sees, at least 1; never falling
   size_t n_queries;
   float* scores;  // scratch: 8 * (positions + head_dim, each rounded up to 16)
+  uint32_t window = 0;  // the last positions that a query sees of its length; 0: all
 };
+// The first position that a query of this length sees.
+[[gnu::always_inline]] constexpr uint32_t first_seen(uint32_t length, uint32_t window) {
+  return window == 0 || length <= window ? 0 : length - window;
+}
 
 // How great rows of a matrix can be of which a part of the bits is known: the exact sum of row r is
 // factor * sum[r] + open, give or take radius[r] * norm.
@@ -176,7 +181,8 @@ struct KernelTable {
   // quantize_tokens.
   void (*store_kv)(const KvHead& kv, size_t position, const float* key, const float* value);
 
-  // out_i = sum_p w_p v_p / sum_p w_p, p < length[i], with w_p = exp(s_p - max s).
+  // out_i = sum_p w_p v_p / sum_p w_p, p < length[i], with w_p = exp(s_p - max s); w_p = 0 for
+  // positions outside the window.
   //   fp16: s_p = q . k_p, one chain of fma over d from 0 upwards
   //   int8: s_p = float(exact sum of q8 . k8) * (scale_q * scale_p), q quantised as a token
   //   sum of w in the one order; out an fma chain over p from 0 upwards of w_p (int8: times

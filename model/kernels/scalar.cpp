@@ -333,12 +333,14 @@ float score(const KvHead& kv, size_t position, const float* q) {
   return static_cast<float>(exact) * (quantize.scale * slot.key_scale());
 }
 
-void attend_one(const KvHead& kv, const float* q, size_t length, float* out, float* scores) {
-  for (size_t p = 0; p < length; ++p) scores[p] = score(kv, p, q);
+void attend_one(const KvHead& kv, const float* q, size_t length, size_t first, float* out,
+                float* scores) {
+  for (size_t p = 0; p < first; ++p) scores[p] = -std::numeric_limits<float>::infinity();
+  for (size_t p = first; p < length; ++p) scores[p] = score(kv, p, q);
   const float inverse = 1.0F / exp_sum(scores, max_of(scores, length), length);
   for (size_t d = 0; d < kv.head_dim; ++d) {
     float mixed = 0.0F;
-    for (size_t p = 0; p < length; ++p) {
+    for (size_t p = first; p < length; ++p) {
       const KvSlot slot(kv, p);
       const float w = kv.format == KvFormat::fp16 ? scores[p] : scores[p] * slot.value_scale();
       mixed = std::fma(w, slot.value(d), mixed);
@@ -349,7 +351,8 @@ void attend_one(const KvHead& kv, const float* q, size_t length, float* out, flo
 
 void attend(const AttentionCall& call) {
   for (size_t i = 0; i < call.n_queries; ++i) {
-    attend_one(call.kv, call.q[i], call.length[i], call.out[i], call.scores);
+    attend_one(call.kv, call.q[i], call.length[i], first_seen(call.length[i], call.window),
+               call.out[i], call.scores);
   }
 }
 

@@ -1,73 +1,13 @@
 // Attention over a paged cache in vectors of 16 lanes: scores have one lane a position, outputs
 // one lane a dimension, so every sum is one chain in the order of kernels.h.
-// Included by an ISA file after its lanes_*.h and vector_elementwise.h.
+// Included by an ISA file after its lanes_*.h.
 #pragma once
 
 #include "model/kernels/kernels.h"
-#include "model/kernels/vector_elementwise.h"
+#include "model/kernels/vector_kv.h"
 
 namespace tristill::kernels {
 namespace {
-
-inline uint8_t* block_of(const KvHead& kv, size_t position) {
-  return kv.base + kv.blocks[position / kKvPositions] * kv.stride;
-}
-
-// The parts of a block.
-struct KvBlock {
-  uint8_t* keys;
-  uint8_t* values;
-  float* key_scale;
-  float* value_scale;
-  KvBlock(const KvHead& kv, size_t position)
-      : keys(block_of(kv, position)),
-        values(keys + kv_keys_bytes(kv.format, kv.head_dim)),
-        key_scale(reinterpret_cast<float*>(values + kv_values_bytes(kv.format, kv.head_dim))),
-        value_scale(key_scale + kKvPositions) {}
-};
-
-inline void store_halves(const KvHead& kv, size_t position, const float* key, const float* value) {
-  const KvBlock block(kv, position);
-  const size_t slot = position % kKvPositions;
-  auto* keys = reinterpret_cast<uint16_t*>(block.keys) + slot;
-  auto* values = reinterpret_cast<uint16_t*>(block.values) + slot * whole_vectors(kv.head_dim);
-  const F32 most = splat(65504.0F);
-  const F32 least = splat(-65504.0F);
-  for (size_t d = 0; d < kv.head_dim; d += 16) {
-    const size_t n = left(kv.head_dim, d);
-    uint16_t halves[16];
-    store_half(halves, min(max(load(key + d, n), least), most));
-    for (size_t i = 0; i < n; ++i) keys[(d + i) * kKvPositions] = halves[i];
-    store_half(values + d, min(max(load(value + d, n), least), most));
-  }
-}
-
-inline void store_int8(const KvHead& kv, size_t position, const float* key, const float* value) {
-  const KvBlock block(kv, position);
-  const size_t slot = position % kKvPositions;
-  const Quantizer quantize_key(absmax(key, kv.head_dim));
-  const Quantizer quantize_value(absmax(value, kv.head_dim));
-  block.key_scale[slot] = quantize_key.scale;
-  block.value_scale[slot] = quantize_value.scale;
-  auto* values = reinterpret_cast<int8_t*>(block.values) + slot * whole_vectors(kv.head_dim);
-  for (size_t d = 0; d < kv.head_dim; d += 16) {
-    const size_t n = left(kv.head_dim, d);
-    int8_t bytes[16];
-    store_bytes(bytes, quantize_key(load(key + d, n)));
-    for (size_t i = 0; i < n; i += 4) {
-      std::memcpy(block.keys + ((d + i) / 4 * kKvPositions + slot) * 4, bytes + i, 4);
-    }
-    store_bytes(values + d, quantize_value(load(value + d, n)));
-  }
-}
-
-void store_kv(const KvHead& kv, size_t position, const float* key, const float* value) {
-  if (kv.format == KvFormat::fp16) {
-    store_halves(kv, position, key, value);
-  } else {
-    store_int8(kv, position, key, value);
-  }
-}
 
 // Blocks lie far apart: what will be read next is fetched while this is worked on. Beyond the end
 // the last block is fetched again.
@@ -235,8 +175,11 @@ void mix_rows(const KvHead& kv, size_t positions, const float* const* weights, c
   for (; d < width; d += 16) mix_part<kQueries, 1>(kv, positions, d, weights, inverse, to);
 }
 
-// Scores of one query -> weights, zeros from its length to `positions`; 1 / their sum.
-inline float soften(const KvHead& kv, float* scores, size_t length, size_t positions) {
+// Scores of one query -> weights, zeros before `first` and from its length to `positions`; returns
+// 1 / their sum.
+inline float soften(const KvHead& kv, float* scores, size_t first, size_t length,
+                    size_t positions) {
+  for (size_t p = 0; p < first; ++p) scores[p] = -__builtin_inff();
   F32 most = splat(-3.402823466e+38F);
   size_t p = 0;
   for (; p + 16 <= length; p += 16) most = max(load(scores + p), most);
@@ -257,7 +200,13 @@ inline float soften(const KvHead& kv, float* scores, size_t length, size_t posit
 template <int kQueries>
 void attend_to(const AttentionCall& call, size_t first) {
   const size_t dim = call.kv.head_dim;
-  const size_t last = call.length[first + kQueries - 1];
+  const uint32_t* const length = call.length + first;
+  // Blocks that no query sees are as if they were not there.
+  const size_t hidden = first_seen(length[0], call.window) / kKvPositions;
+  const size_t begin = hidden * kKvPositions;
+  KvHead kv = call.kv;
+  kv.blocks += hidden;
+  const size_t last = length[kQueries - 1] - begin;
   const size_t rounded = (last + 15) / 16 * 16;
   const auto* q = call.q + first;
   float* scores[kQueries];
@@ -267,18 +216,19 @@ void attend_to(const AttentionCall& call, size_t first) {
   const size_t padded = whole_vectors(dim);
   for (int i = 0; i < kQueries; ++i) {
     scores[i] = call.scores + static_cast<size_t>(i) * rounded;
-    if (call.kv.format == KvFormat::int8) {
+    if (kv.format == KvFormat::int8) {
       int8_t* to = bytes + static_cast<size_t>(i) * padded;
       const Quantizer quantize(absmax(q[i], dim));
       const int32_t sum_q = quantize_into_tile(q[i], quantize, 1, dim, padded, to);
       quantized[i] = {to, quantize.scale, kInt8Offset * sum_q};
     }
   }
-  score_rows<kQueries>(call.kv, rounded, {q, quantized, scores});
+  score_rows<kQueries>(kv, rounded, {q, quantized, scores});
   for (int i = 0; i < kQueries; ++i) {
-    inverse[i] = soften(call.kv, scores[i], call.length[first + static_cast<size_t>(i)], rounded);
+    inverse[i] = soften(kv, scores[i], first_seen(length[i], call.window) - begin,
+                        length[i] - begin, rounded);
   }
-  mix_rows<kQueries>(call.kv, last, scores, inverse, call.out + first);
+  mix_rows<kQueries>(kv, last, scores, inverse, call.out + first);
 }
 
 template <int kQueries>

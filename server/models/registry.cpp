@@ -19,6 +19,18 @@ size_t longest_token(const Tokenizer& tokenizer) {
   return longest;
 }
 
+// A draft model must cut text as the model does. It does not guess for itself.
+bool may_draft(const Model* draft, const Model& model) {
+  if (draft == nullptr || draft->fingerprint == model.fingerprint) return false;
+  const bool same = draft->config.vocab_size == model.config.vocab_size &&
+                    draft->tokenizer->fingerprint() == model.tokenizer->fingerprint();
+  if (!same) {
+    log_warn("the draft model does not guess for this model: it has another tokenizer",
+             {{"model", model.name}, {"draft_model", draft->name}});
+  }
+  return same;
+}
+
 // Errors: resource_exhausted without the memory, unavailable when the device refuses the model.
 Result<void> start_engine(ServedModel& served) {
   try {
@@ -40,7 +52,14 @@ Registry::Registry(engine::EngineOptions options, PackingOptions packing)
     : options_(std::move(options)), packing_(packing) {
   if (options_.team != nullptr) return;
   const uint32_t n = options_.n_threads == 0 ? usable_cores() : options_.n_threads;
-  options_.team = std::make_shared<ThreadTeam>(n);
+  options_.team = std::make_shared<ThreadTeam>(n, options_.placement);
+}
+
+Result<void> Registry::load_draft_model(const std::filesystem::path& path) {
+  auto model = load_model(path, packing_);
+  if (!model) return model.error();
+  options_.draft_model = std::move(*model);
+  return {};
 }
 
 Result<void> Registry::publish(const std::string& name, const std::filesystem::path& path) {
@@ -50,6 +69,7 @@ Result<void> Registry::publish(const std::string& name, const std::filesystem::p
   served->name = name;
   served->path = path;
   served->options = options_;
+  if (!may_draft(options_.draft_model.get(), **model)) served->options.draft_model = nullptr;
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0) served->created = info.st_mtime;
   served->model = std::move(*model);

@@ -32,6 +32,9 @@ class Registry {
   // All models compute on one team: that of options, or one of options.n_threads made here.
   explicit Registry(engine::EngineOptions options, PackingOptions packing = {});
 
+  // Loads the model that guesses for those published from now on. Errors: as publish.
+  Result<void> load_draft_model(const std::filesystem::path& path);
+
   // Loads the file and serves it under name from now on, in place of one of that name.
   // Errors: those of load_model; what was served before is still served then.
   Result<void> publish(const std::string& name, const std::filesystem::path& path);

@@ -18,13 +18,14 @@ N_TOKENS = 12
 FIRST_TOKEN = 132
 BASE = dict(n_layers=2, d_model=256, d_ff=512, n_heads=4, n_kv_heads=2, head_dim=64, vocab=300,
             theta=1e4, eps=np.float64(np.float32(1e-5)), cap=0.0, act="squared_relu", qk_norm=True,
-            sub_norm=True, tied=True, kind="ternary")
+            sub_norm=True, tied=True, kind="ternary", window=0)
 MODELS = {
     "tiny": BASE,
     "plain": BASE | dict(act="swiglu", qk_norm=False, sub_norm=False, tied=False, cap=30.0,
                          theta=1e6),
     "int8": BASE | dict(d_model=72, d_ff=100, n_heads=6, n_kv_heads=3, head_dim=12, act="swiglu",
                         kind="int8"),
+    "window": BASE | dict(window=5),
 }
 
 
@@ -115,7 +116,10 @@ def attention(x, layer, c):
     q, k = rope(q, c["theta"]), np.repeat(stored(rope(k, c["theta"])), group, axis=1)
     v = np.repeat(stored(v), group, axis=1)
     scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(dim)
-    scores = np.where(np.tril(np.ones((n, n), bool)), scores, -np.inf)
+    seen = np.tril(np.ones((n, n), bool))
+    if c["window"]:
+        seen &= ~np.tril(np.ones((n, n), bool), -c["window"])
+    scores = np.where(seen, scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     heads = np.einsum("hts,shd->thd", weights, v).reshape(n, -1)

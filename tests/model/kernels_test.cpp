@@ -211,7 +211,7 @@ struct OneHead {
 };
 
 void expect_attention_equal(const KernelTable& isa, KvFormat format, size_t dim, size_t length,
-                            size_t n_queries, RandomStream& random) {
+                            size_t n_queries, RandomStream& random, uint32_t window = 0) {
   const auto random_row = [&](float size) {
     std::vector<float> row(dim);
     for (auto& v : row) v = static_cast<float>(random.uniform() * 2.0 - 1.0) * size;
@@ -243,13 +243,13 @@ void expect_attention_equal(const KernelTable& isa, KvFormat format, size_t dim,
   }
   std::vector<float> scores(8 * (length + dim + 32));
   kScalar.attend({expected_kv.head, q_rows.data(), expected_rows.data(), lengths.data(), n_queries,
-                  scores.data()});
+                  scores.data(), window});
   isa.attend({actual_kv.head, q_rows.data(), actual_rows.data(), lengths.data(), n_queries,
-              scores.data()});
+              scores.data(), window});
   for (size_t i = 0; i < n_queries; ++i) {
     ASSERT_TRUE(same_bits(expected[i], actual[i]))
         << "format " << static_cast<int>(format) << ", dim " << dim << ", length " << length
-        << ", query " << i << " of " << n_queries;
+        << ", window " << window << ", query " << i << " of " << n_queries;
   }
 }
 
@@ -261,6 +261,9 @@ TEST_P(Kernels, AttentionEqualsScalar) {
       }
       for (const size_t length : {1, 15, 16, 17, 192, 193}) {
         expect_attention_equal(isa(), format, dim, static_cast<size_t>(length), 3, random_);
+      }
+      for (const uint32_t window : {1, 5, 16, 33, 199, 400}) {
+        expect_attention_equal(isa(), format, dim, 200, 7, random_, window);
       }
     }
   }

@@ -123,6 +123,12 @@ inline ModelConfig plain_config() {
   return config;
 }
 
+inline ModelConfig window_config() {
+  ModelConfig config = tiny_config();
+  config.sliding_window = 5;
+  return config;
+}
+
 // int8 weights in sizes that fit no vector.
 inline ModelConfig int8_config() {
   ModelConfig config = tiny_config();

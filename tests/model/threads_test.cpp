@@ -2,6 +2,7 @@
 #include "model/threads.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <stdexcept>
@@ -64,6 +65,28 @@ TEST(ShareOf, SharesCoverEverythingInOrderAtMultiplesOfTheGrain) {
       EXPECT_EQ(reached, n);
     }
   }
+}
+
+TEST(ThreadTeam, PinnedMembersComputeTheSame) {
+  ThreadTeam team(4, ThreadTeam::Placement::pinned);
+  std::atomic<uint32_t> sum{0};
+  for (int i = 0; i < 100; ++i) team.run(16, [&](uint32_t part, uint32_t) { sum += part; });
+  EXPECT_EQ(sum.load(), 100U * 120U);
+  cpu_set_t own;
+  ASSERT_EQ(sched_getaffinity(0, sizeof own, &own), 0);
+  std::atomic<int> widest{0};
+  for (int i = 0; i < 100; ++i) {
+    team.run(4, [&](uint32_t, uint32_t thread) {
+      cpu_set_t set;
+      if (thread > 0 && sched_getaffinity(0, sizeof set, &set) == 0) {
+        widest = std::max(widest.load(), CPU_COUNT(&set));
+      }
+    });
+  }
+  EXPECT_LE(widest.load(), 1);
+  cpu_set_t after;
+  ASSERT_EQ(sched_getaffinity(0, sizeof after, &after), 0);
+  EXPECT_TRUE(CPU_EQUAL(&own, &after));  // the caller goes where it went
 }
 
 TEST(UsableCores, IsAtLeastOne) { EXPECT_GE(usable_cores(), 1U); }

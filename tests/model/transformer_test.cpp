@@ -21,6 +21,7 @@ constexpr uint32_t kBlocks = 32;
 
 ModelConfig config_named(const std::string& name) {
   if (name == "tiny") return tiny_config();
+  if (name == "window") return window_config();
   return name == "plain" ? plain_config() : int8_config();
 }
 
@@ -84,12 +85,12 @@ TEST(Transformer, LogitsEqualTheIndependentForwardPass) {
       EXPECT_LT(std::sqrt(error / norm), 1e-3) << name << ", token " << t;
     }
   }
-  EXPECT_EQ(n_models, 3U);
+  EXPECT_EQ(n_models, 4U);
 }
 
 TEST(Transformer, SplitsThreadsAndInstructionSetsGiveTheSameBits) {
   const auto tokens = some_tokens(70);
-  for (const char* name : {"tiny", "plain", "int8"}) {
+  for (const char* name : {"tiny", "plain", "int8", "window"}) {
     const auto model = random_model(config_named(name), kSeed);
     ASSERT_TRUE(kernels::force_isa("scalar"));
     const auto expected = logits_of(model, tokens, tokens.size(), 1);
@@ -105,6 +106,23 @@ TEST(Transformer, SplitsThreadsAndInstructionSetsGiveTheSameBits) {
     }
     kernels::force_isa("auto");
   }
+}
+
+TEST(Transformer, AWindowHidesWhatLiesBeforeIt) {
+  ModelConfig config = tiny_config();
+  config.n_layers = 1;
+  config.sliding_window = 20;
+  const auto model = random_model(config, kSeed);
+  auto tokens = some_tokens(60);
+  const auto before = logits_of(model, tokens, 60, 2);
+  tokens[10] = 299;
+  const auto after = logits_of(model, tokens, 60, 2);
+  const size_t vocabulary = config.vocab_size;
+  const auto same = [&](size_t t) {
+    return std::memcmp(before.data() + t * vocabulary, after.data() + t * vocabulary,
+                       vocabulary * sizeof(float)) == 0;
+  };
+  for (size_t t = 0; t < 60; ++t) EXPECT_EQ(same(t), t < 10 || t >= 30) << t;
 }
 
 TEST(Transformer, ALaterTokenNeverChangesEarlierLogits) {

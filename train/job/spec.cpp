@@ -26,6 +26,7 @@ void read_model(Fields& fields, ModelConfig& c) {
   fields.whole("head_dim", 2, 1024, c.head_dim);
   fields.whole("vocab_size", 2, 1 << 21, c.vocab_size);
   fields.whole("max_context", 1, 1 << 22, c.max_context);
+  fields.whole("sliding_window", 0, 1 << 22, c.sliding_window);
   fields.real("rope_theta", 1, 1e12, c.rope_theta);
   fields.real("norm_eps", 1e-12, 0.1, c.norm_eps);
   fields.real("logit_softcap", 0, 1e4, c.logit_softcap);
@@ -185,6 +186,7 @@ json model_json(const ModelConfig& c) {
           {"head_dim", c.head_dim},
           {"vocab_size", c.vocab_size},
           {"max_context", c.max_context},
+          {"sliding_window", c.sliding_window},
           {"rope_theta", c.rope_theta},
           {"norm_eps", c.norm_eps},
           {"logit_softcap", c.logit_softcap},

@@ -149,10 +149,15 @@ Tensor Student::mlp(const Block& block, const Tensor& x) const {
 Tensor Student::hidden(const Tensor& tokens, const Tensor& segment_start) const {
   CHECK(tokens.dim() == 2 && tokens.size(1) <= config_.max_context);
   gains_.clear();
+  // A window is a text that begins later for every token.
+  const int64_t window = config_.sliding_window;
+  const Tensor positions = at::arange(tokens.size(1), segment_start.options());
+  const Tensor first_seen =
+      window == 0 ? segment_start : at::maximum(segment_start, positions - (window - 1));
   Tensor h = EmbeddingRows::apply(embedding_.latent(), &embedding_, tokens.reshape({-1}));
   for (const Block& block : blocks_) {
     const Tensor attended =
-        attention(block, rms_norm(h, block.attn_norm, config_.norm_eps), segment_start);
+        attention(block, rms_norm(h, block.attn_norm, config_.norm_eps), first_seen);
     record_gain(attended, h);
     h = h + attended;
     const Tensor transformed = mlp(block, rms_norm(h, block.ffn_norm, config_.norm_eps));

@@ -271,6 +271,28 @@ TEST(Engine, APredictionThatIsRightSavesSteps) {
   EXPECT_LE(settled_stats(engine).steps - steps, 10U);
 }
 
+// Three texts of 100 tokens in a cache of 160: with a window of 20 there is room for all of them.
+TEST(Engine, BlocksThatAWindowHidesAreLetGo) {
+  for (const uint32_t window : {0U, 20U}) {
+    ModelConfig config = tiny_config();
+    config.sliding_window = window;
+    const auto model = random_model(config, kSeed);
+    EngineOptions roomy = options();
+    roomy.prefix_cache = false;
+    EngineOptions small = roomy;
+    small.kv_cache_tokens = 160;
+    Engine alone(model, roomy);
+    const auto expected = read(submit(alone, request_of(prompt_of(10), 90))).tokens();
+    ASSERT_EQ(expected.size(), 90U);
+    Engine engine(model, small);
+    auto live = engine.submit_all(std::vector(3, request_of(prompt_of(10), 90)));
+    ASSERT_TRUE(live);
+    for (auto& generation : *live) EXPECT_EQ(read(std::move(generation)).tokens(), expected);
+    EXPECT_EQ(settled_stats(engine).preempted > 0, window == 0);
+    EXPECT_EQ(settled_stats(engine).kv_tokens_used, 0U);
+  }
+}
+
 TEST(Engine, ADeadlineEndsWithWhatIsThere) {
   Engine engine(endless_model(), options());
   auto request = request_of(prompt_of(4), kEndless);

@@ -111,6 +111,9 @@ Run measure(const std::shared_ptr<const Model>& model, const Options& options, u
   engine_options.prefix_cache = false;
   engine_options.device = options.device;
   engine_options.draft_tokens = 0;
+  // Room for all: nobody is preempted.
+  engine_options.kv_cache_tokens =
+      sequences * (std::max(options.prompt_tokens, options.output_tokens) + 2 * kKvBlockTokens);
   std::vector<double> prefill, decode;
   {
     engine::Engine engine(model, engine_options);

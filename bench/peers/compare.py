@@ -36,11 +36,11 @@ def output_of(command):
 class Contestant:
     def __init__(self, name, command, parse):
         self.name, self.command, self.parse = name, command, parse
-        self.runs = {"prefill": [], "decode": []}
+        self.runs = {}
 
     def run(self):
         for figure, value in self.parse(output_of(self.command)).items():
-            self.runs[figure].append(value)
+            self.runs.setdefault(figure, []).append(value)
 
     def median(self, figure):
         return statistics.median(self.runs[figure])
@@ -58,7 +58,40 @@ def parse_ours(text):
     return {figure: run[f"{figure}_tokens_per_s"]["median"] for figure in ("prefill", "decode")}
 
 
+def parse_batched_bench(text):
+    """llama.cpp prints JSON lines; the forks a table: |PP|TG|B|N_KV|T_PP|S_PP|T_TG|S_TG|..."""
+    rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    if rows:
+        return {"decode": rows[-1]["speed_tg"]}
+    cells = [line.strip("| \n").split("|") for line in text.splitlines() if line.startswith("|")]
+    return {"decode": float(cells[-1][7])}
+
+
+def batch_contestants(args, shape, threads):
+    """Many sequences at once: each one's share of the weights' bytes is small."""
+    n = args.sequences
+    found = []
+    for name, extra in OURS:
+        command = [args.ours, "-f", "json", "--shape", shape, "-t", threads, "-s", n, "-p", 16,
+                   "-n", DECODE, "-r", 3, *extra]
+        found.append(Contestant(f"tristill, {name}", command, parse_ours))
+    for peer, quant, extra in PEERS:
+        folder = getattr(args, peer)
+        model = args.models / f"{shape}-{peer}-{quant}.gguf"
+        if not folder or not model.exists() or extra:
+            continue
+        context = n * (DECODE + 16)
+        command = [folder / "llama-batched-bench", "-m", model, "-t", threads, "-c", context,
+                   "-npp", 1, "-ntg", DECODE, "-npl", n]
+        if peer == "llama":
+            command += ["--output-format", "jsonl"]
+        found.append(Contestant(" ".join([peer, quant]), command, parse_batched_bench))
+    return found
+
+
 def contestants(args, shape, threads):
+    if args.sequences > 1:
+        return batch_contestants(args, shape, threads)
     found = []
     for name, extra in OURS:
         command = [args.ours, "-f", "json", "--shape", shape, "-t", threads, "-p", PREFILL,
@@ -75,21 +108,23 @@ def contestants(args, shape, threads):
     return found
 
 
-def table(shape, threads, found):
-    best = {figure: max((c.median(figure) for c in found if not c.name.startswith("tristill")),
-                        default=None) for figure in ("prefill", "decode")}
-    lines = [f"### {shape}, {threads} thread{'s' if threads > 1 else ''}", "",
-             "| | prefill 512 (least, most) | decode 128 (least, most) | to the fastest peer |",
-             "|---|---|---|---|"]
+def table(args, shape, threads, found):
+    ours = [c for c in found if c.name.startswith("tristill")]
+    peers = [c for c in found if c not in ours]
+    figures = {"decode": DECODE} if args.sequences > 1 else {"prefill": PREFILL, "decode": DECODE}
+    best = {figure: max((c.median(figure) for c in peers), default=None) for figure in figures}
+    at_once = f", {args.sequences} sequences at once" if args.sequences > 1 else ""
+    titles = [f"{figure} {n} (least, most)" for figure, n in figures.items()]
+    lines = [f"### {shape}, {threads} thread{'s' if threads > 1 else ''}{at_once}", "",
+             f"| | {' | '.join(titles)} | to the fastest peer |",
+             "|" + "---|" * (len(titles) + 2)]
     for c in found:
-        cells = []
-        for figure in ("prefill", "decode"):
-            runs = c.runs[figure]
-            cells.append(f"{c.median(figure):.0f} ({min(runs):.0f}, {max(runs):.0f})")
+        cells = [f"{c.median(figure):.0f} ({min(c.runs[figure]):.0f}, {max(c.runs[figure]):.0f})"
+                 for figure in figures]
         ratio = ""
-        if c.name.startswith("tristill") and best["prefill"]:
+        if c in ours and peers:
             ratio = ", ".join(f"{figure} {c.median(figure) / best[figure]:.2f}x" for figure in best)
-        lines.append(f"| {c.name} | {cells[0]} | {cells[1]} | {ratio} |")
+        lines.append(f"| {c.name} | {' | '.join(cells)} | {ratio} |")
     return lines + [""]
 
 
@@ -108,6 +143,8 @@ def main():
         parser.add_argument(f"--{peer}", type=pathlib.Path, metavar="BIN")
     parser.add_argument("--shape", action="append", choices=["100m", "700m", "2b"])
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--sequences", type=int, default=1,
+                        help="at once; more than one compares decoding alone")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
@@ -118,11 +155,11 @@ def main():
             for _ in range(args.rounds):
                 for contestant in found:
                     contestant.run()
-            lines += table(shape, threads, found)
+            lines += table(args, shape, threads, found)
             results += [{"shape": shape, "threads": threads, "name": c.name,
                          "command": [pathlib.Path(str(p)).name for p in c.command],
                          **c.runs} for c in found]
-            print("\n".join(table(shape, threads, found)), flush=True)
+            print("\n".join(table(args, shape, threads, found)), flush=True)
     if args.out:
         head = [f"{datetime.date.today()}, {cpu_name()}, {args.rounds} rounds in turns; tokens a "
                 "second, medians", ""]

@@ -121,6 +121,53 @@ def test_sigterm_lets_a_running_completion_finish(own_daemon):
     assert own_daemon.process.wait(60) == 0  # not stop(): a second SIGTERM ends it at once
 
 
+# What is remembered and guessed
+
+LONG_PROMPT = "def parse(text):\n    for line in text.splitlines():\n" * 8
+
+
+def test_a_text_is_remembered_from_one_run_to_the_next(model, tmp_path):
+    with Daemon(tmp_path / "data", model, args=["--prefix-cache", "disk"]) as daemon:
+        first = daemon.complete(LONG_PROMPT, max_tokens=8, temperature=0)
+        assert daemon.stop() == 0
+        daemon.start()
+        second = daemon.complete(LONG_PROMPT, max_tokens=8, temperature=0)
+    assert first["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+    assert second["usage"]["prompt_tokens_details"]["cached_tokens"] >= 16
+    assert second["choices"] == first["choices"]
+
+
+def test_a_draft_model_changes_no_answer(tmp_path):
+    bodies = [{"prompt": "import os\n", "max_tokens": 40, "temperature": t, "seed": 3}
+              for t in (0, 0.8)]
+    main, draft = tmp_path / "main.gguf", tmp_path / "draft.gguf"
+    for seed, path in enumerate((main, draft)):
+        subprocess.run([str(BIN / "tristill-make-test-model"), str(path), str(seed + 1)],
+                       check=True)
+    with Daemon(tmp_path / "plain", main, args=["--draft-tokens", "0"]) as daemon:
+        expected = [daemon.complete(**body)["choices"] for body in bodies]
+        assert metric(daemon, "tristill_draft_tokens_rejected") == 0
+    with Daemon(tmp_path / "drafted", main, args=["--draft-model", str(draft)]) as daemon:
+        assert [daemon.complete(**body)["choices"] for body in bodies] == expected
+        assert daemon.models() == ["main"]
+        assert metric(daemon, "tristill_draft_tokens_rejected") > 0
+
+
+def test_a_draft_model_of_another_tokenizer_does_not_guess(model, tmp_path):
+    other = tmp_path / "other.gguf"
+    subprocess.run([str(BIN / "tristill-make-test-model"), str(other)], check=True)
+    with Daemon(tmp_path / "data", model, args=["--draft-model", str(other)]) as daemon:
+        daemon.complete("import os\n", max_tokens=4)
+        assert "has another tokenizer" in daemon.log_text()
+
+
+def test_a_missing_draft_model_is_named(model, tmp_path):
+    status, said = start_and_fail("--data", tmp_path / "data", "--model", model, "--draft-model",
+                                  tmp_path / "none.gguf")
+    assert status == NOT_FOUND
+    assert "none.gguf" in said
+
+
 # Bad starts
 
 

@@ -1,7 +1,9 @@
 #include "model/output_head.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -16,67 +18,91 @@ using kernels::PanelKind;
 constexpr size_t kSliceColumns = kernels::step_columns(PanelKind::sliced);
 constexpr float kRoundUp = 1.0F + 1e-6F;
 
-// Where the four bytes of a row in a step of a matrix begin.
-uint8_t* bytes_at(const PanelMatrix& matrix, size_t row, size_t step) {
+// Where the four bytes of a row in the first step of a matrix begin; kStepBytes further, those in
+// the next one.
+uint8_t* row_of(const PanelMatrix& matrix, size_t row) {
   return matrix.data + row / kPanelRows * kernels::panel_bytes(matrix.kind, matrix.cols) +
-         step * kStepBytes + row % kPanelRows / kHalfRows * (kStepBytes / 2) + row % kHalfRows * 4;
+         row % kPanelRows / kHalfRows * (kStepBytes / 2) + row % kHalfRows * 4;
 }
 
-// 16 columns of a row: byte j of group k is column 4 k + j.
-struct Group {
-  uint8_t code[4][4];  // weight + 128
+uint32_t load_word(const void* from) {
+  uint32_t word;
+  std::memcpy(&word, from, sizeof word);
+  return word;
+}
+
+// The low 4 and the low 2 bits of each byte.
+constexpr uint32_t kFourBits = 0x0F0F0F0F;
+constexpr uint32_t kTwoBits = 0x03030303;
+
+// 16 columns of a row, weight + 128 each: byte j of word k is column 4 k + j.
+using Group = std::array<uint32_t, 4>;
+
+// A row's place in each slice.
+struct SlicedRow {
+  uint8_t* high;
+  uint8_t* middle;
+  uint8_t* low;
+  SlicedRow(const OutputHead& head, size_t row)
+      : high(row_of(head.high, row)),
+        middle(row_of(head.middle, row)),
+        low(row_of(head.low, row)) {}
+
+  void store(size_t step, const Group& code) const {
+    uint32_t m = 0;
+    uint32_t l = 0;
+    for (size_t k = 0; k < 4; ++k) {
+      m |= (code[k] >> 2 & kTwoBits) << (2 * k);
+      l |= (code[k] & kTwoBits) << (2 * k);
+    }
+    for (size_t k = 0; k < 4; k += 2) {
+      const uint32_t h = (code[k] >> 4 & kFourBits) | (code[k + 1] & ~kFourBits);
+      std::memcpy(high + (2 * step + k / 2) * kStepBytes, &h, sizeof h);
+    }
+    std::memcpy(middle + step * kStepBytes, &m, sizeof m);
+    std::memcpy(low + step * kStepBytes, &l, sizeof l);
+  }
+
+  Group load(size_t step) const {
+    const uint32_t m = load_word(middle + step * kStepBytes);
+    const uint32_t l = load_word(low + step * kStepBytes);
+    Group code;
+    for (size_t k = 0; k < 4; ++k) {
+      const uint32_t h = load_word(high + (2 * step + k / 2) * kStepBytes) >> (4 * (k % 2));
+      code[k] = (h & kFourBits) << 4 | (m >> (2 * k) & kTwoBits) << 2 | (l >> (2 * k) & kTwoBits);
+    }
+    return code;
+  }
 };
 
-void store_group(OutputHead& head, size_t row, size_t step, const Group& group) {
-  for (size_t j = 0; j < 4; ++j) {
-    unsigned high[2] = {}, middle = 0, low = 0;
-    for (size_t k = 0; k < 4; ++k) {
-      const unsigned code = group.code[k][j];
-      high[k / 2] |= code >> 4 << (4 * (k % 2));
-      middle |= (code >> 2 & 3U) << (2 * k);
-      low |= (code & 3U) << (2 * k);
-    }
-    bytes_at(head.high, row, 2 * step)[j] = static_cast<uint8_t>(high[0]);
-    bytes_at(head.high, row, 2 * step + 1)[j] = static_cast<uint8_t>(high[1]);
-    bytes_at(head.middle, row, step)[j] = static_cast<uint8_t>(middle);
-    bytes_at(head.low, row, step)[j] = static_cast<uint8_t>(low);
-  }
-}
-
-Group load_group(const OutputHead& head, size_t row, size_t step) {
-  Group group{};
-  for (size_t j = 0; j < 4; ++j) {
-    const unsigned middle = bytes_at(head.middle, row, step)[j];
-    const unsigned low = bytes_at(head.low, row, step)[j];
-    for (size_t k = 0; k < 4; ++k) {
-      const unsigned high = bytes_at(head.high, row, 2 * step + k / 2)[j];
-      group.code[k][j] =
-          static_cast<uint8_t>((high >> (4 * (k % 2)) & 15U) << 4 | (middle >> (2 * k) & 3U) << 2 |
-                               (low >> (2 * k) & 3U));
-    }
-  }
-  return group;
+// The Euclidean norm of the numbers whose doubles have these squares in sum, rounded up.
+float radius_of(int64_t squares_of_doubles) {
+  return static_cast<float>(std::sqrt(static_cast<double>(squares_of_doubles) / 4.0)) * kRoundUp;
 }
 
 // A row of weights, zeros beyond the matrix.
 void fill_row(OutputHead& head, const int8_t* weights, size_t cols, size_t row) {
-  double high_left = 0, middle_left = 0;
+  int64_t high_left = 0;
+  int64_t middle_left = 0;
+  for (size_t c = 0; c < cols; ++c) {
+    const int code = weights[c] + 128;
+    const int h = 2 * (code & 15) - 15;
+    const int m = 2 * (code & 3) - 3;
+    high_left += h * h;
+    middle_left += m * m;
+  }
+  head.high_radius[row] = radius_of(high_left);
+  head.middle_radius[row] = radius_of(middle_left);
+  const SlicedRow to(head, row);
   const size_t steps = head.high.cols / kSliceColumns;
   for (size_t step = 0; step < steps; ++step) {
-    Group group{};
-    for (size_t i = 0; i < kSliceColumns; ++i) {
-      const size_t c = step * kSliceColumns + i;
-      const int weight = c < cols ? weights[c] : 0;
-      const auto code = static_cast<uint8_t>(weight + 128);
-      group.code[i / 4][i % 4] = code;
-      if (c >= cols) continue;  // multiplied by zeros
-      high_left += std::pow((code & 15) - 7.5, 2);
-      middle_left += std::pow((code & 3) - 1.5, 2);
-    }
-    store_group(head, row, step, group);
+    const size_t from = step * kSliceColumns;
+    int8_t group[kSliceColumns] = {};
+    if (from < cols) std::copy_n(weights + from, std::min(kSliceColumns, cols - from), group);
+    Group code;
+    for (size_t k = 0; k < 4; ++k) code[k] = load_word(group + 4 * k) ^ 0x80808080;
+    to.store(step, code);
   }
-  head.high_radius[row] = static_cast<float>(std::sqrt(high_left)) * kRoundUp;
-  head.middle_radius[row] = static_cast<float>(std::sqrt(middle_left)) * kRoundUp;
 }
 
 }  // namespace
@@ -101,10 +127,11 @@ kernels::LinearCall OutputHead::product(const kernels::TokenTile& x, size_t pane
 
 void OutputHead::read_row(size_t row, std::span<float> out) const {
   CHECK(is_sliced() && row < rows() && out.size() <= high.cols);
+  const SlicedRow from(*this, row);
   for (size_t c = 0; c < out.size(); c += kSliceColumns) {
-    const Group group = load_group(*this, row, c / kSliceColumns);
+    const Group code = from.load(c / kSliceColumns);
     for (size_t i = 0; i < std::min(kSliceColumns, out.size() - c); ++i) {
-      const int weight = group.code[i / 4][i % 4] - 128;
+      const int weight = static_cast<int>(code[i / 4] >> (8 * (i % 4)) & 255U) - 128;
       out[c + i] = static_cast<float>(weight) * high.scale[row];
     }
   }

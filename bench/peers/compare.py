@@ -17,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 
 PREFILL, DECODE = 512, 128
 # (peer, quantisation, more arguments)
@@ -27,10 +28,12 @@ OURS = [("int8 head", ["--head", "int8"]), ("int4 head", ["--head", "int4"])]
 
 
 def output_of(command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    # Some leave a log where they run.
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                          cwd=tempfile.gettempdir())
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 class Contestant:
@@ -48,13 +51,13 @@ class Contestant:
 
 def parse_llama_bench(text):
     speeds = {}
-    for run in json.loads(text[text.index("["):]):
+    for run in json.JSONDecoder().raw_decode(text[text.index("["):])[0]:
         speeds["prefill" if run["n_gen"] == 0 else "decode"] = run["avg_ts"]
     return speeds
 
 
 def parse_ours(text):
-    run = json.loads(text)["runs"][0]
+    run = json.JSONDecoder().raw_decode(text)[0]["runs"][0]
     return {figure: run[f"{figure}_tokens_per_s"]["median"] for figure in ("prefill", "decode")}
 
 
@@ -63,8 +66,8 @@ def parse_batched_bench(text):
     rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     if rows:
         return {"decode": rows[-1]["speed_tg"]}
-    cells = [line.strip("| \n").split("|") for line in text.splitlines() if line.startswith("|")]
-    return {"decode": float(cells[-1][7])}
+    cells = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+    return {"decode": float(cells[-1][8])}
 
 
 def batch_contestants(args, shape, threads):
@@ -148,6 +151,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
+    for name in ("ours", "models", "llama", "ik", "bitnet"):
+        if getattr(args, name):
+            setattr(args, name, getattr(args, name).resolve())
     lines, results = [], []
     for shape in args.shape or ["100m", "700m", "2b"]:
         for threads in map(int, args.threads.split(",")):

@@ -17,6 +17,7 @@ import sys
 
 WIDTH, HEIGHT = 760, 460
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50
+LABELS = [(7, 14, "start"), (7, -4, "start"), (-7, -4, "end")]  # beside a report's points
 COLOURS = {"random-100m": "#1b6ca8", "random-700m": "#c2571a", "random-2b": "#3c7d3c"}
 
 
@@ -70,7 +71,7 @@ def roofs(axes, peak, bandwidth):
             line(axes.x(ridge), axes.y(peak), axes.x(axes.x_range[1]), axes.y(peak), "#555", 2),
             text(axes.x(axes.x_range[1]) - 4, axes.y(peak) - 6,
                  f"int8 peak {peak / 1e9:.0f} GOP/s", "end"),
-            text(axes.x(axes.x_range[0]) + 6, axes.y(axes.x_range[0] * bandwidth) - 10,
+            text(axes.x(1.5 * axes.x_range[0]) + 10, axes.y(1.5 * axes.x_range[0] * bandwidth) + 10,
                  f"{bandwidth / 1e9:.0f} GB/s", "start")]
 
 
@@ -78,7 +79,7 @@ def draw(reports):
     runs = [run for report in reports for run in report["runs"]]
     peak = statistics.median(run["int8_ops_per_s"] for run in runs)
     bandwidth = statistics.median(run["read_bytes_per_s"] for run in runs)
-    axes = Axes((1, 1e4), (3e10, 2 * peak))
+    axes = Axes((2, 1e4), (3e10, 2 * peak))
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
            'font-family="sans-serif" font-size="12">',
            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>']
@@ -94,6 +95,7 @@ def draw(reports):
     out += roofs(axes, peak, bandwidth)
     for i, report in enumerate(reports):
         colour = COLOURS.get(report["model"], "#777")
+        right, down, anchor = LABELS[i % len(LABELS)]
         threads = report["runs"][0]["threads"]
         out.append(text(WIDTH - RIGHT - 8, HEIGHT - BOTTOM - 12 - 16 * i,
                         f"{report['model']}, {threads} thread{'s' if threads > 1 else ''}", "end",
@@ -101,7 +103,7 @@ def draw(reports):
         for label, intensity, speed in points(report):
             x, y = axes.x(intensity), axes.y(speed)
             out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>',
-                    text(x + 7, y + 12 if i else y - 5, label, "start", colour)]
+                    text(x + right, y + down, label, anchor, colour)]
     return "\n".join(out + ["</svg>"])
 
 

@@ -127,6 +127,18 @@ Result<uint32_t> save_prefixes(const std::filesystem::path& path, const std::str
   return static_cast<uint32_t>(list.size());
 }
 
+void keep_newest(const std::filesystem::path& folder, size_t n) {
+  std::error_code failed;
+  std::vector<std::pair<std::filesystem::file_time_type, std::filesystem::path>> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, failed)) {
+    if (entry.path().extension() != ".kv") continue;
+    const auto written = entry.last_write_time(failed);
+    if (!failed) files.emplace_back(written, entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  for (size_t i = 0; i + n < files.size(); ++i) std::filesystem::remove(files[i].second, failed);
+}
+
 Result<uint32_t> load_prefixes(const std::filesystem::path& path, const std::string& identity,
                                PrefixIndex& index, KvCache& cache, Backend& backend,
                                uint64_t block_bytes) {

@@ -20,6 +20,9 @@ Result<uint32_t> save_prefixes(const std::filesystem::path& path, const std::str
                                const PrefixIndex& index, Backend& backend, uint64_t block_bytes,
                                uint64_t most_bytes);
 
+// Removes the oldest files of a folder of such files until n are left. What cannot go stays.
+void keep_newest(const std::filesystem::path& folder, size_t n);
+
 // Fills an empty index, as far as the cache has room; returns how many blocks. Errors: not_found;
 // invalid_argument when the file is damaged or of another identity.
 Result<uint32_t> load_prefixes(const std::filesystem::path& path, const std::string& identity,

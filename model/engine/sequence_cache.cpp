@@ -10,6 +10,7 @@ namespace tristill::engine {
 namespace {
 
 constexpr uint64_t kMostSavedBytes = uint64_t{512} << 20;
+constexpr size_t kMostFiles = 8;  // of a folder: models come and go
 
 // Changes with whatever changes the bytes of a block: the version with our own arithmetic.
 std::string identity_of(const Model& model, KvFormat format) {
@@ -135,6 +136,7 @@ void SequenceCache::keep(const std::filesystem::path& folder, const Model& model
   if (saved) {
     log_info("prefix cache written",
              {{"model", model.name}, {"tokens", std::to_string(*saved * kKvBlockTokens)}});
+    keep_newest(folder, kMostFiles);
   } else {
     log_warn("prefix cache not written", {{"reason", saved.error().message}});
   }

@@ -129,6 +129,22 @@ TEST_F(PrefixStoreTest, TheMostRecentBlocksAreWritten) {
   EXPECT_EQ(cache.n_free(), 14U);
 }
 
+TEST_F(PrefixStoreTest, TheOldestFilesGo) {
+  const auto now = fs::file_time_type::clock::now();
+  for (int i = 0; i < 5; ++i) {
+    const fs::path file = folder_ / (std::to_string(i) + ".kv");
+    std::ofstream(file).put('x');
+    fs::last_write_time(file, now - std::chrono::hours(i));
+  }
+  std::ofstream(folder_ / "other").put('x');
+  keep_newest(folder_, 2);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(fs::exists(folder_ / (std::to_string(i) + ".kv")), i < 2) << i;
+  }
+  EXPECT_TRUE(fs::exists(folder_ / "other"));
+  keep_newest(folder_ / "missing", 1);
+}
+
 TEST_F(PrefixStoreTest, AFolderThatCannotBeWrittenCostsOnlyTheCache) {
   EngineOptions nowhere = kept();
   nowhere.prefix_folder = folder_ / "missing";

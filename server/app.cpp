@@ -15,6 +15,7 @@
 #include "server/models/registry.h"
 #include "server/models/routes.h"
 #include "server/openai/completions.h"
+#include "server/openai/tokens.h"
 #include "server/ops/metrics.h"
 #include "server/ops/routes.h"
 #include "server/traces/service.h"
@@ -231,6 +232,7 @@ std::string url_of(const std::string& host, int port) {
 
 Result<void> App::Parts::listen() {
   openai::add_routes(router, registry, metrics);
+  openai::add_token_routes(router, registry);
   models::add_routes(router, registry);
   ops::add_routes(router, registry, metrics, [this] { return draining.load(); });
   jobs->add_routes(router);

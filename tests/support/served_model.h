@@ -15,6 +15,7 @@
 #include "server/models/registry.h"
 #include "server/models/routes.h"
 #include "server/openai/completions.h"
+#include "server/openai/tokens.h"
 #include "server/ops/metrics.h"
 #include "server/ops/routes.h"
 #include "tests/support/job_fixture.h"
@@ -41,6 +42,7 @@ class ServedModelTest : public ::testing::Test {
   void SetUp() override {
     serve("tiny");
     openai::add_routes(router_, registry_, metrics_);
+    openai::add_token_routes(router_, registry_);
     models::add_routes(router_, registry_);
     ops::add_routes(router_, registry_, metrics_, [this] { return draining_; });
   }

@@ -1,0 +1,126 @@
+#include "server/openai/tokens.h"
+
+#include <algorithm>
+
+#include "base/utf8.h"
+#include "server/http/error.h"
+#include "server/openai/fields.h"
+
+namespace tristill::openai {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxBodyBytes = 8 << 20;
+constexpr size_t kMaxTokens = 1 << 20;
+
+http::Response refusal(const Error& error, const char* code = "") {
+  return http::error_response(http::status_of(error.code), "", error.message, error.param, code);
+}
+
+http::Response answer(const json& body) {
+  http::Response response;
+  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  return response;
+}
+
+// The one of both names that is there: clients of llama.cpp send the first, of vLLM the second.
+Result<std::string> read_text(Fields& fields) {
+  const bool has_content = fields.find("content") != nullptr;
+  const bool has_prompt = fields.find("prompt") != nullptr;
+  if (has_content == has_prompt) {
+    return Error{ErrorCode::invalid_argument,
+                 has_content ? "content and prompt are both there; send one of them"
+                             : "content is missing; send the text as content or as prompt",
+                 "content"};
+  }
+  const char* const name = has_content ? "content" : "prompt";
+  std::string text;
+  fields.text(name, [&](std::string value) { text = std::move(value); });
+  if (fields.error()) return *fields.error();
+  return text;
+}
+
+// llama.cpp's form: text where the bytes are some, else the bytes.
+json piece_json(std::string_view bytes) {
+  if (utf8_is_valid(bytes)) return std::string(bytes);
+  json list = json::array();
+  for (const char byte : bytes) list.push_back(static_cast<unsigned char>(byte));
+  return list;
+}
+
+http::Response tokenize(const json& body, const models::Registry& registry) {
+  Fields fields(body);
+  std::string name;
+  bool with_pieces = false;
+  bool with_texts = false;
+  fields.text("model", [&](std::string value) { name = std::move(value); });
+  fields.boolean("with_pieces", with_pieces);
+  fields.boolean("return_token_strs", with_texts);
+  if (fields.error()) return refusal(*fields.error());
+  const auto text = read_text(fields);
+  if (!text) return refusal(text.error());
+  const auto served = registry.find(name);
+  if (!served) return refusal(served.error(), "model_not_found");
+  const Tokenizer& tokenizer = *(*served)->model->tokenizer;
+  const auto ids = tokenizer.encode(*text);
+  json tokens = json::array();
+  json texts = json::array();
+  for (const TokenId id : ids) {
+    if (with_pieces) tokens.push_back({{"id", id}, {"piece", piece_json(tokenizer.bytes_of(id))}});
+    else tokens.push_back(id);
+    if (with_texts) texts.push_back(tokenizer.piece_of(id));
+  }
+  json result = {{"tokens", std::move(tokens)},
+                 {"count", ids.size()},
+                 {"max_model_len", (*served)->engine->max_context()}};
+  if (with_texts) result["token_strs"] = std::move(texts);
+  return answer(result);
+}
+
+http::Response detokenize(const json& body, const models::Registry& registry) {
+  Fields fields(body);
+  std::string name;
+  fields.text("model", [&](std::string value) { name = std::move(value); });
+  const json* const tokens = fields.find("tokens");
+  if (fields.error()) return refusal(*fields.error());
+  if (tokens == nullptr) {
+    return refusal(
+        {ErrorCode::invalid_argument, "tokens is missing; send a list of token ids", "tokens"});
+  }
+  const auto served = registry.find(name);
+  if (!served) return refusal(served.error(), "model_not_found");
+  const Tokenizer& tokenizer = *(*served)->model->tokenizer;
+  const auto is_id = [&](const json& value) {
+    return value.is_number_unsigned() && value.get<uint64_t>() < tokenizer.vocab_size();
+  };
+  if (!tokens->is_array() || tokens->size() > kMaxTokens) {
+    fields.refuse("tokens", *tokens, "a list of at most 1048576 token ids");
+  } else if (const auto wrong = std::find_if_not(tokens->begin(), tokens->end(), is_id);
+             wrong != tokens->end()) {
+    fields.refuse("tokens[" + std::to_string(wrong - tokens->begin()) + "]", *wrong,
+                  "an id from 0 to " + std::to_string(tokenizer.vocab_size() - 1));
+  }
+  if (fields.error()) return refusal(*fields.error());
+  const std::string text = tokenizer.decode(tokens->get<std::vector<TokenId>>());
+  return answer({{"content", text}, {"prompt", text}});
+}
+
+}  // namespace
+
+void add_token_routes(http::Router& router, const models::Registry& registry) {
+  const auto add = [&](const char* path, auto handle) {
+    router.add("POST", path, [&registry, handle](const http::Request& request) {
+      if (request.body.size() > kMaxBodyBytes) {
+        return http::error_response(413, "", "the body is larger than 8 MiB", "", "");
+      }
+      const auto body = parse_object(request.body);
+      if (body) return handle(*body, registry);
+      return refusal(body.error(), body.error().param.empty() ? "invalid_json" : "");
+    });
+  };
+  add("/tokenize", tokenize);
+  add("/detokenize", detokenize);
+}
+
+}  // namespace tristill::openai

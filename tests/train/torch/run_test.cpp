@@ -62,6 +62,9 @@ class RunTest : public ::testing::Test {
     return {root_ / name};
   }
 
+  void expect_engine_speaks_as_student(uint32_t window);
+  static Student trained_student(const job::JobDirectory& place, const ModelConfig& config);
+
   static Result<Outcome> run(const job::JobDirectory& directory, const job::JobFile& file,
                              bool stop_at_once = false) {
     EventLog events(directory.events());
@@ -104,26 +107,32 @@ TEST_F(RunTest, AskedToStopItCheckpointsAndSaysInterrupted) {
   EXPECT_TRUE(fs::exists(place.checkpoints() / "00000000" / "state.pt"));
 }
 
-TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
+// The newest checkpoint's weights in a student of this config.
+Student RunTest::trained_student(const job::JobDirectory& place, const ModelConfig& config) {
+  Student student(config, true, at::kFloat, 1);
+  std::string skipped;
+  const auto checkpoint = load_newest_checkpoint(place.checkpoints(), skipped);
+  EXPECT_TRUE(checkpoint);
+  const torch::NoGradGuard no_grad;
+  for (const NamedParameter& parameter : student.parameters()) {
+    torch::Tensor(parameter.tensor).copy_(checkpoint->tensors.at("weights." + parameter.name));
+  }
+  student.refresh();
+  return student;
+}
+
+// Trains with a sliding window (0: none); the engine's greedy tokens must be the student's.
+void RunTest::expect_engine_speaks_as_student(uint32_t window) {
   const auto place = directory("job");
   auto file = job(60);
+  file.train.model.sliding_window = window;
   file.train.data.fim_rate = 0;
   ASSERT_TRUE(run(place, file));
   const auto loaded = load_model(place.model());
   ASSERT_TRUE(loaded) << loaded.error().message;
 
-  // The same weights as a student, from the checkpoint.
-  Student student(file.train.model, true, at::kFloat, 1);
-  std::string skipped;
-  const auto checkpoint = load_newest_checkpoint(place.checkpoints(), skipped);
-  ASSERT_TRUE(checkpoint);
-  {
-    const torch::NoGradGuard no_grad;
-    for (const NamedParameter& parameter : student.parameters()) {
-      torch::Tensor(parameter.tensor).copy_(checkpoint->tensors.at("weights." + parameter.name));
-    }
-  }
-  student.refresh();
+  ASSERT_EQ((*loaded)->config.sliding_window, window);
+  const Student student = trained_student(place, file.train.model);
 
   engine::Engine engine(*loaded, {.n_threads = 1});
   std::vector<TokenId> prompt = (*loaded)->tokenizer->encode("def function_3_4(");
@@ -146,6 +155,24 @@ TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
     EXPECT_EQ(logits[n - 1].argmax().item<int64_t>(), expected);
     context.push_back(expected);
   }
+}
+
+TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
+  expect_engine_speaks_as_student(0);
+}
+
+TEST_F(RunTest, ASlidingWindowIsTheEnginesToo) {
+  expect_engine_speaks_as_student(8);
+  auto config = job(0).train.model;
+  config.sliding_window = 8;
+  const Student narrow = trained_student(directory("job"), config);
+  config.sliding_window = 0;
+  const Student wide = trained_student(directory("job"), config);
+  const auto tokens = at::arange(40, at::kLong).add(20).view({1, 40});
+  const auto start = at::zeros({1, 40}, at::kInt);
+  const auto a = narrow.logits(tokens, start);
+  const auto b = wide.logits(tokens, start);
+  for (int64_t t = 0; t < 40; ++t) EXPECT_EQ(a[t].equal(b[t]), t < 8) << t;
 }
 
 TEST_F(RunTest, TrainerAndEngineHaveTheSameAccumulators) {

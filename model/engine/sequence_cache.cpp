@@ -184,7 +184,7 @@ KvBlockId SequenceCache::acquire_block() {
 
 // Whether a block is free, if need be after an eviction.
 bool SequenceCache::make_room() {
-  if (cache_.n_free() == 0) n_evicted_ += index_.evict(1);
+  if (cache_.n_free() == 0) index_.evict(1);
   return cache_.n_free() > 0;
 }
 

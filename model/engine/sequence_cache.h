@@ -54,7 +54,7 @@ class SequenceCache {
   // Of a sequence's blocks, those that would be free without it.
   uint32_t count_own(const Sequence& sequence) const;
   uint32_t n_known() const { return index_.n_blocks(); }
-  uint64_t n_evicted() const { return n_evicted_; }
+  uint64_t n_evicted() const { return index_.n_evicted(); }
 
  private:
   bool may_share(const Sequence& sequence) const { return shares_ && !sequence.scores_prompt(); }
@@ -68,7 +68,6 @@ class SequenceCache {
   PrefixIndex index_;
   const bool shares_;
   const uint32_t window_;
-  uint64_t n_evicted_ = 0;
   std::vector<bool> is_held_;  // scratch: one a block
 };
 

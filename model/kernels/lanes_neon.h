@@ -32,29 +32,13 @@ constexpr int kScoreVectors = 6;
 constexpr int kValueVectors = 6;
 
 // op in every register.
-template <class Op>
-inline auto each(F32 a, Op op) {
-  return F32{op(a.v0), op(a.v1), op(a.v2), op(a.v3)};
+template <class Vector, class Op>
+inline Vector each(Vector a, Op op) {
+  return {op(a.v0), op(a.v1), op(a.v2), op(a.v3)};
 }
-template <class Op>
-inline auto each(F32 a, F32 b, Op op) {
-  return F32{op(a.v0, b.v0), op(a.v1, b.v1), op(a.v2, b.v2), op(a.v3, b.v3)};
-}
-template <class Op>
-inline auto each(I32 a, Op op) {
-  return I32{op(a.v0), op(a.v1), op(a.v2), op(a.v3)};
-}
-template <class Op>
-inline auto each(I32 a, I32 b, Op op) {
-  return I32{op(a.v0, b.v0), op(a.v1, b.v1), op(a.v2, b.v2), op(a.v3, b.v3)};
-}
-template <class Op>
-inline auto each(Bytes a, Op op) {
-  return Bytes{op(a.v0), op(a.v1), op(a.v2), op(a.v3)};
-}
-template <class Op>
-inline auto each(Bytes a, Bytes b, Op op) {
-  return Bytes{op(a.v0, b.v0), op(a.v1, b.v1), op(a.v2, b.v2), op(a.v3, b.v3)};
+template <class Vector, class Op>
+inline Vector each(Vector a, Vector b, Op op) {
+  return {op(a.v0, b.v0), op(a.v1, b.v1), op(a.v2, b.v2), op(a.v3, b.v3)};
 }
 
 inline F32 splat(float x) {

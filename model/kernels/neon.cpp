@@ -3,30 +3,11 @@
 #include "model/kernels/lanes_neon.h"
 
 #include "model/kernels/int8_rows_neon.h"
-#include "model/kernels/vector_attention.h"
-#include "model/kernels/vector_elementwise.h"
-#include "model/kernels/vector_linear.h"
+#include "model/kernels/vector_table.h"
 
 namespace tristill::kernels {
 
-const KernelTable kNeon = {
-    .isa = "neon",
-    .tile_tokens = kTileTokens,
-    .unpacks_dense = false,
-    .quantize_tokens = quantize_tokens,
-    .quantize_tile = quantize_tile,
-    .linear = linear,
-    .greatest_bound = greatest_bound,
-    .int8_gemm = int8_gemm,
-    .store_kv = store_kv,
-    .attend = attend,
-    .rms_norm = rms_norm,
-    .dot = dot,
-    .rotate_half = rotate_half,
-    .exp_sum = exp_sum,
-    .swiglu = swiglu,
-    .squared_relu_glu = squared_relu_glu,
-};
+const KernelTable kNeon = vector_table("neon", /*unpacks_dense=*/false);
 
 }  // namespace tristill::kernels
 #endif

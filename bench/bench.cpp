@@ -173,23 +173,15 @@ int run(const Options& options) {
     std::fprintf(stderr, "tristill-bench: %s\n", there.error().message.c_str());
     return exit_code(there.error().code);
   }
-  std::shared_ptr<const Model> model;
-  if (options.model.empty()) {
-    LoadedModelFile file;
-    file.tensors = random_tensors(shape_named(options.shape));
-    model = make_model("random-" + options.shape, std::move(file), packing_of(options));
-  } else {
-    auto loaded = load_model(options.model, packing_of(options));
-    if (!loaded) {
-      std::fprintf(stderr, "tristill-bench: %s\n", loaded.error().message.c_str());
-      return exit_code(loaded.error().code);
-    }
-    model = std::move(*loaded);
+  const auto model = open_model(options.model, options.shape, packing_of(options));
+  if (!model) {
+    std::fprintf(stderr, "tristill-bench: %s\n", model.error().message.c_str());
+    return exit_code(model.error().code);
   }
-  Report report{.model = *model};
+  Report report{.model = **model};
   for (const uint32_t threads : options.threads) {
     for (const uint32_t sequences : options.sequences) {
-      report.runs.push_back(measure(model, options, threads, sequences));
+      report.runs.push_back(measure(*model, options, threads, sequences));
       report.resident = std::max(report.resident, memory_of("VmRSS"));
     }
   }

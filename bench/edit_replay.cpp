@@ -122,18 +122,10 @@ class Replay {
 int run(const Options& options) {
   const auto named = load_model(options.tokenizer_model);
   if (!named) throw std::runtime_error(named.error().message);
-  std::shared_ptr<const Model> model;
-  if (options.model.empty()) {
-    LoadedModelFile file;
-    file.tensors = random_tensors(shape_named(options.shape));
-    model = make_model("random-" + options.shape, std::move(file));
-  } else {
-    auto loaded = load_model(options.model);
-    if (!loaded) throw std::runtime_error(loaded.error().message);
-    model = std::move(*loaded);
-  }
+  const auto model = open_model(options.model, options.shape);
+  if (!model) throw std::runtime_error(model.error().message);
   const auto edits = read_edits(options, *(*named)->tokenizer);
-  Replay replay(model, options.threads);
+  Replay replay(*model, options.threads);
   std::vector<double> ratios;
   Outcome with, without;
   for (uint32_t r = 0; r < options.repetitions; ++r) {

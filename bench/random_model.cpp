@@ -1,5 +1,7 @@
 #include "bench/random_model.h"
 
+#include <utility>
+
 #include <cmath>
 
 #include "base/random.h"
@@ -83,6 +85,14 @@ ModelTensors random_tensors(const ModelConfig& c) {
     t.layers.push_back(std::move(layer));
   }
   return t;
+}
+
+Result<std::shared_ptr<const Model>> open_model(const std::string& file, const std::string& shape,
+                                                const PackingOptions& packing) {
+  if (!file.empty()) return load_model(file, packing);
+  LoadedModelFile random;
+  random.tensors = random_tensors(shape_named(shape));
+  return make_model("random-" + shape, std::move(random), packing);
 }
 
 }  // namespace tristill::bench

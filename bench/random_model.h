@@ -1,9 +1,10 @@
 // Models of random weights in the shapes that peers are measured with.
 #pragma once
 
+#include <memory>
 #include <string>
 
-#include "model/format/model_file.h"
+#include "model/weights.h"
 
 namespace tristill::bench {
 
@@ -12,5 +13,9 @@ ModelConfig shape_named(const std::string& name);
 
 // The same weights for the same config.
 ModelTensors random_tensors(const ModelConfig& config);
+
+// The model of a file, or without one random weights of a shape. Errors: those of load_model.
+Result<std::shared_ptr<const Model>> open_model(const std::string& file, const std::string& shape,
+                                                const PackingOptions& packing = {});
 
 }  // namespace tristill::bench

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "server/http/json.h"
+
 namespace tristill::http {
 namespace {
 
@@ -81,9 +83,8 @@ Response error_response(int status, std::string_view type, std::string_view mess
         {"type", type.empty() ? kind_of(status).type : type},
         {"param", text_or_null(param)},
         {"code", text_or_null(code.empty() ? kind_of(status).code : code)}}}};
-  Response response;
+  Response response = json_response(body);
   response.status = status;
-  response.body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (status == 429 || status == 503) {
     response.headers["Retry-After"] = "1";
     response.headers["retry-after-ms"] = "1000";

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/http/error.h"
+#include "server/http/json.h"
 
 namespace tristill::models {
 namespace {
@@ -31,24 +32,18 @@ json to_json(const ServedModel& served) {
             {"provenance", provenance}}}};
 }
 
-http::Response answer(const json& body) {
-  http::Response response;
-  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-  return response;
-}
-
 }  // namespace
 
 void add_routes(http::Router& router, const Registry& registry) {
   router.add("GET", "/v1/models", [&registry](const http::Request&) {
     json data = json::array();
     for (const auto& served : registry.list()) data.push_back(to_json(*served));
-    return answer({{"object", "list"}, {"data", data}});
+    return http::json_response({{"object", "list"}, {"data", data}});
   });
   router.add("GET", "/v1/models/{id...}", [&registry](const http::Request& request) {
     const std::string& name = request.path_params.at("id");
     const auto served = registry.exact(name);
-    if (served) return answer(to_json(*served));
+    if (served) return http::json_response(to_json(*served));
     return http::error_response(404, "invalid_request_error",
                                 "no model is called \"" + name + "\"; GET /v1/models lists them",
                                 "model", "model_not_found");

@@ -7,9 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "server/http/error.h"
+#include "server/http/json.h"
 #include "server/http/request_id.h"
 #include "server/openai/choice.h"
 #include "server/openai/completion_request.h"
+#include "server/openai/refusal.h"
 
 namespace tristill::openai {
 namespace {
@@ -18,18 +20,9 @@ using engine::FinishReason;
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-constexpr size_t kMaxBodyBytes = 8 << 20;
 constexpr milliseconds kGonePoll{50};          // how often a client is looked after in silence
 constexpr milliseconds kFirstTokenWait{2000};  // for an early failure to become a status
 constexpr std::chrono::seconds kPing{15};      // comments on a silent stream
-
-http::Response refusal(const Error& error, std::string_view code = "") {
-  if (error.code == ErrorCode::not_found) {
-    return http::error_response(404, "invalid_request_error", error.message, error.param,
-                                "model_not_found");
-  }
-  return http::error_response(http::status_of(error.code), "", error.message, error.param, code);
-}
 
 http::Response refusal_of_body(const Error& error) {
   if (error.param.empty()) return refusal(error, "invalid_json");
@@ -307,9 +300,7 @@ http::Response Completion::answer(const std::function<bool()>& client_gone) {
     body["choices"].push_back(choice_json(choice));
   }
   body["usage"] = usage();
-  http::Response response;
-  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-  return response;
+  return http::json_response(body);
 }
 
 std::optional<std::string> Completion::early_failure(const std::function<bool()>& client_gone) {
@@ -370,9 +361,7 @@ void Completion::stream(http::StreamWriter& writer) {
 
 http::Response complete(const http::Request& request, const models::Registry& registry,
                         ops::Metrics& metrics) {
-  if (request.body.size() > kMaxBodyBytes) {
-    return http::error_response(413, "", "the body is larger than 8 MiB", "", "");
-  }
+  if (auto too_large = refusal_of_size(request)) return *too_large;
   auto parsed = parse_completion_request(request.body);
   if (!parsed) return refusal_of_body(parsed.error());
   auto served = registry.find(parsed->model);

@@ -3,26 +3,16 @@
 #include <algorithm>
 
 #include "base/utf8.h"
-#include "server/http/error.h"
+#include "server/http/json.h"
 #include "server/openai/fields.h"
+#include "server/openai/refusal.h"
 
 namespace tristill::openai {
 namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxBodyBytes = 8 << 20;
 constexpr size_t kMaxTokens = 1 << 20;
-
-http::Response refusal(const Error& error, const char* code = "") {
-  return http::error_response(http::status_of(error.code), "", error.message, error.param, code);
-}
-
-http::Response answer(const json& body) {
-  http::Response response;
-  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-  return response;
-}
 
 // The one of both names that is there: clients of llama.cpp send the first, of vLLM the second.
 Result<std::string> read_text(Fields& fields) {
@@ -61,7 +51,7 @@ http::Response tokenize(const json& body, const models::Registry& registry) {
   const auto text = read_text(fields);
   if (!text) return refusal(text.error());
   const auto served = registry.find(name);
-  if (!served) return refusal(served.error(), "model_not_found");
+  if (!served) return refusal(served.error());
   const Tokenizer& tokenizer = *(*served)->model->tokenizer;
   const auto ids = tokenizer.encode(*text);
   json tokens = json::array();
@@ -75,7 +65,7 @@ http::Response tokenize(const json& body, const models::Registry& registry) {
                  {"count", ids.size()},
                  {"max_model_len", (*served)->engine->max_context()}};
   if (with_texts) result["token_strs"] = std::move(texts);
-  return answer(result);
+  return http::json_response(result);
 }
 
 http::Response detokenize(const json& body, const models::Registry& registry) {
@@ -89,7 +79,7 @@ http::Response detokenize(const json& body, const models::Registry& registry) {
         {ErrorCode::invalid_argument, "tokens is missing; send a list of token ids", "tokens"});
   }
   const auto served = registry.find(name);
-  if (!served) return refusal(served.error(), "model_not_found");
+  if (!served) return refusal(served.error());
   const Tokenizer& tokenizer = *(*served)->model->tokenizer;
   const auto is_id = [&](const json& value) {
     return value.is_number_unsigned() && value.get<uint64_t>() < tokenizer.vocab_size();
@@ -103,7 +93,7 @@ http::Response detokenize(const json& body, const models::Registry& registry) {
   }
   if (fields.error()) return refusal(*fields.error());
   const std::string text = tokenizer.decode(tokens->get<std::vector<TokenId>>());
-  return answer({{"content", text}, {"prompt", text}});
+  return http::json_response({{"content", text}, {"prompt", text}});
 }
 
 }  // namespace
@@ -111,9 +101,7 @@ http::Response detokenize(const json& body, const models::Registry& registry) {
 void add_token_routes(http::Router& router, const models::Registry& registry) {
   const auto add = [&](const char* path, auto handle) {
     router.add("POST", path, [&registry, handle](const http::Request& request) {
-      if (request.body.size() > kMaxBodyBytes) {
-        return http::error_response(413, "", "the body is larger than 8 MiB", "", "");
-      }
+      if (auto too_large = refusal_of_size(request)) return *too_large;
       const auto body = parse_object(request.body);
       if (body) return handle(*body, registry);
       return refusal(body.error(), body.error().param.empty() ? "invalid_json" : "");

@@ -21,28 +21,9 @@
 #include "base/atomic_file.h"
 #include "server/http/router.h"
 #include "server/jobs/service.h"
+#include "tests/support/temporary_folder.h"
 
 namespace tristill::tests {
-
-// A folder that goes with the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "tristill-XXXXXX").string();
-    CHECK(::mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 // Waits for what will be so: the deadline is only there to end a broken test.
 inline bool until(const std::function<bool()>& condition) {

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "tests/model/engine/story.h"
+#include "tests/support/temporary_folder.h"
 
 namespace tristill::engine {
 namespace {
@@ -15,12 +16,6 @@ namespace fs = std::filesystem;
 
 class PrefixStoreTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("tristill-prefix-" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   EngineOptions kept(KvFormat format = KvFormat::fp16) const {
     EngineOptions kept = options();
     kept.kv_format = format;
@@ -39,7 +34,8 @@ class PrefixStoreTest : public testing::Test {
     return files == fs::directory_iterator() ? fs::path() : files->path();
   }
 
-  fs::path folder_;
+  tests::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST_F(PrefixStoreTest, TheNextEngineKnowsWhatTheLastOneComputed) {

@@ -62,11 +62,11 @@ Result<void> rename_durably(const std::filesystem::path& from, const std::filesy
   return sync_folder(to.has_parent_path() ? to.parent_path() : std::filesystem::path("."));
 }
 
-Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
+Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, unsigned mode) {
   static std::atomic<unsigned> counter{0};
   auto temporary = path;
   temporary += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (fd < 0) return system_error("create", temporary, errno);
   return AtomicFile(fd, path, std::move(temporary));
 }
@@ -92,8 +92,9 @@ Result<void> AtomicFile::commit() {
   return renamed;
 }
 
-Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
-  auto file = AtomicFile::create(path);
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes,
+                                   unsigned mode) {
+  auto file = AtomicFile::create(path, mode);
   if (!file) return file.error();
   if (auto written = file->append(bytes); !written) return written;
   return file->commit();

@@ -16,7 +16,8 @@ namespace tristill {
 // Errors: resource_exhausted when the disk is full, else unavailable; the old file stays whole.
 class AtomicFile {
  public:
-  static Result<AtomicFile> create(const std::filesystem::path& path);
+  // mode: who may read it, as of chmod; for secrets 0600, from the first byte on.
+  static Result<AtomicFile> create(const std::filesystem::path& path, unsigned mode = 0644);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();
@@ -34,7 +35,8 @@ class AtomicFile {
 
 // Replaces path by bytes. Errors: resource_exhausted when the disk is full, else unavailable;
 // the old file is then still whole.
-Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes,
+                                   unsigned mode = 0644);
 
 // Writes all of bytes to fd, or says why not.
 Result<void> write_all(int fd, std::string_view bytes, const std::filesystem::path& path);

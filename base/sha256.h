@@ -29,6 +29,9 @@ class Sha256 {
   std::unique_ptr<Context> context_;
 };
 
+// In a time that does not depend on the bytes.
+bool same_digest(const Sha256Digest& a, const Sha256Digest& b);
+
 std::string to_hex(std::span<const uint8_t> bytes);
 
 }  // namespace tristill

@@ -1,7 +1,7 @@
 // Backend: where a model's forward pass runs and its keys and values lie. One thread uses it.
 //
-// Deterministic: a token's logits depend on the tokens before it alone, bit for bit; not on the
-// batch, the split into calls, the number of threads, the instruction set, nor the device.
+// Deterministic: a token's logits and state depend on the tokens before it alone, bit for bit; not
+// on the batch, the split into calls, the number of threads, the instruction set, nor the device.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +36,10 @@ class Backend {
   // The most likely token of each row, the lowest id on ties: as most_likely(logits), for less.
   // kNoToken where no logit is finite. Valid until the next call.
   virtual std::span<const TokenId> greatest(std::span<const uint32_t> rows) = 0;
+
+  // What the output head is given of each row, before it is rounded to int8: the residual stream
+  // after the model's last norm, [rows.size(), D]. Valid until the next call.
+  virtual std::span<const float> states(std::span<const uint32_t> rows) = 0;
 
   // Keys and values of a block, as KvCache lays them out.
   virtual void copy_block(KvBlockId from, KvBlockId to) = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 #include "model/kernels/kernels.h"
@@ -9,6 +10,28 @@
 #include "model/reduce.h"
 
 namespace tristill {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Log of the sum of exp(x[i] - max); max is the greatest of x, which is overwritten. Added in
+// double, in the lanes and the tree of reduce.h: a vocabulary of floats would lose seven bits.
+double log_sum_of(std::vector<float>& x, float max) {
+  kernels::best().exp_sum(x.data(), max, x.size());
+  double lanes[kSumLanes] = {};
+  for (size_t i = 0; i < x.size(); ++i) lanes[i % kSumLanes] += static_cast<double>(x[i]);
+  for (size_t n = kSumLanes / 2; n > 0; n /= 2) {
+    for (size_t i = 0; i < n; ++i) lanes[i] += lanes[i + n];
+  }
+  return portable_log(lanes[0]);
+}
+
+float to_float(double x) {
+  return x < -static_cast<double>(std::numeric_limits<float>::max()) ? -kInfinity
+                                                                     : static_cast<float>(x);
+}
+
+}  // namespace
 
 TokenId greatest_of(std::span<const float> logits) {
   const float max = max_of(logits.data(), logits.size());
@@ -25,12 +48,24 @@ TokenId most_likely(std::span<const float> logits) {
 LogSoftmax::LogSoftmax(std::span<const float> logits, std::vector<float>& scratch)
     : logits_(logits), max_(logits[static_cast<size_t>(most_likely(logits))]) {
   scratch.assign(logits.begin(), logits.end());
-  const float sum = kernels::best().exp_sum(scratch.data(), max_, scratch.size());
-  log_sum_ = static_cast<float>(portable_log(static_cast<double>(sum)));
+  log_sum_ = log_sum_of(scratch, max_);
 }
 
 float LogSoftmax::at(TokenId token) const {
-  return (logits_[static_cast<size_t>(token)] - max_) - log_sum_;
+  const double x = static_cast<double>(logits_[static_cast<size_t>(token)]);
+  return to_float((x - static_cast<double>(max_)) - log_sum_);
+}
+
+float LogSoftmax::other(TokenId token, std::span<const TokenLogprob> top,
+                        std::vector<float>& scratch) const {
+  scratch.assign(logits_.begin(), logits_.end());
+  scratch[static_cast<size_t>(token)] = -kInfinity;
+  for (const TokenLogprob& listed : top) scratch[static_cast<size_t>(listed.token)] = -kInfinity;
+  // Relative to the greatest of the rest: the kernel's exponential ends at e^-87.
+  const float max = max_of(scratch.data(), scratch.size());
+  if (max == -kInfinity) return -kInfinity;
+  const double shift = static_cast<double>(max) - static_cast<double>(max_);
+  return to_float((shift - log_sum_) + log_sum_of(scratch, max));
 }
 
 std::vector<TokenLogprob> LogSoftmax::top(uint32_t n) const {

@@ -24,11 +24,15 @@ class LogSoftmax {
   float at(TokenId token) const;
   // The n most likely tokens, best first, ties by lower id.
   std::vector<TokenLogprob> top(uint32_t n) const;
+  // Log of what the tokens have together that are neither `token` nor in `top`: summed over them,
+  // not 1 minus the others, so that a small rest is exact too. -infinity when there are none, or
+  // when none of them is possible. scratch is overwritten.
+  float other(TokenId token, std::span<const TokenLogprob> top, std::vector<float>& scratch) const;
 
  private:
   std::span<const float> logits_;
   float max_;
-  float log_sum_;
+  double log_sum_;
 };
 
 // The most likely token, the lowest id on ties; kNoToken when none is finite.

@@ -2,14 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
+#include <stdexcept>
 
 #include "base/random.h"
+#include "model/grammar/grammar_state.h"
 #include "model/kernels/kernels.h"
 #include "model/logprobs.h"
+#include "model/reduce.h"
 
 namespace tristill {
 namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 size_t index(TokenId token) { return static_cast<size_t>(token); }
 
@@ -46,6 +52,56 @@ void keep_from(SamplerScratch& scratch, double least) {
   scratch.weights.resize(kept);
 }
 
+// oddity[i] = how far the information -log p of candidate i is from its mean, the entropy.
+void measure_oddity(SamplerScratch& scratch, double total) {
+  const auto information = [&](size_t i) {  // less log(total), which falls out of the difference
+    return -static_cast<double>(scratch.logits[index(scratch.candidates[i])]);
+  };
+  const size_t n = scratch.candidates.size();
+  double mean = 0.0;
+  for (size_t i = 0; i < n; ++i) {
+    if (scratch.weights[i] <= 0.0F) continue;  // or 0 times infinity
+    mean += static_cast<double>(scratch.weights[i]) / total * information(i);
+  }
+  scratch.oddity.resize(n);
+  for (size_t i = 0; i < n; ++i) {
+    const bool is_possible = scratch.weights[i] > 0.0F;
+    scratch.oddity[i] =
+        is_possible ? std::fabs(information(i) - mean) : std::numeric_limits<double>::infinity();
+  }
+}
+
+// Keeps the least odd candidates that have share p of the weight. Meister et al. 2023, section 4.
+// Ties by greater weight, then by place; order and weights stay matched.
+void keep_typical(SamplerScratch& scratch, double p, double total) {
+  measure_oddity(scratch, total);
+  const auto odder = [&](uint32_t a, uint32_t b) {
+    const std::vector<double>& oddity = scratch.oddity;
+    const std::vector<float>& weights = scratch.weights;
+    if (oddity[a] != oddity[b]) return oddity[a] > oddity[b];
+    return weights[a] != weights[b] ? weights[a] < weights[b] : a > b;
+  };
+  // Few are kept of many: a heap, not a sort.
+  auto& order = scratch.order;
+  order.resize(scratch.candidates.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::make_heap(order.begin(), order.end(), odder);
+  double reached = 0.0;
+  auto last = order.end();
+  while (last != order.begin() && (last == order.end() || reached < p * total)) {
+    std::pop_heap(order.begin(), last, odder);
+    reached += static_cast<double>(scratch.weights[*--last]);
+  }
+  std::sort(last, order.end());
+  size_t kept = 0;
+  for (auto i = last; i != order.end(); ++i, ++kept) {
+    scratch.candidates[kept] = scratch.candidates[*i];
+    scratch.weights[kept] = scratch.weights[*i];
+  }
+  scratch.candidates.resize(kept);
+  scratch.weights.resize(kept);
+}
+
 double sum_of(const std::vector<float>& weights) {
   return std::accumulate(weights.begin(), weights.end(), 0.0,
                          [](double sum, float w) { return sum + static_cast<double>(w); });
@@ -63,16 +119,30 @@ bool Sampler::penalizes() const {
          params_.frequency_penalty != 0.0F;
 }
 
+void Sampler::ban_before(uint64_t position, std::vector<TokenId> tokens) {
+  banned_ = std::move(tokens);
+  ban_end_ = banned_.empty() ? 0 : position;
+}
+
 void Sampler::accept(TokenId token) {
   if (penalizes()) ++seen_[token];
 }
 
-TokenId Sampler::sample(std::span<const float> logits, uint64_t position,
-                        SamplerScratch& scratch) const {
-  if (is_greedy()) return most_likely(logits);
+TokenId Sampler::sample(std::span<const float> logits, uint64_t position, SamplerScratch& scratch,
+                        GrammarState* grammar) const {
+  if (is_greedy_from(position)) {
+    const TokenId best = most_likely(logits);
+    if (grammar == nullptr || grammar->allows(best)) return best;
+  }
   scratch.logits.assign(logits.begin(), logits.end());
-  adjust(scratch.logits);
-  const TokenId best = most_likely(scratch.logits);
+  adjust(scratch.logits, position);
+  if (grammar != nullptr && !grammar->mask(scratch.logits)) return kNoToken;
+  const TokenId best = greatest_of(scratch.logits);
+  if (best == kNoToken) {
+    most_likely(logits);  // throws where it is the model's fault
+    if (grammar != nullptr) return kNoToken;
+    throw std::runtime_error("no token is left that may be chosen");
+  }
   if (params_.temperature == 0.0F) return best;
   // Relative to the best: 0 at most, so that no temperature overflows.
   const float max = scratch.logits[index(best)];
@@ -80,7 +150,7 @@ TokenId Sampler::sample(std::span<const float> logits, uint64_t position,
   return draw(position, scratch);
 }
 
-void Sampler::adjust(std::span<float> logits) const {
+void Sampler::adjust(std::span<float> logits, uint64_t position) const {
   for (const auto& [token, bias] : params_.logit_bias) {
     if (token >= 0 && index(token) < logits.size()) logits[index(token)] += bias;
   }
@@ -90,6 +160,10 @@ void Sampler::adjust(std::span<float> logits) const {
     if (n_output == 0) continue;
     x -= params_.presence_penalty;
     x -= params_.frequency_penalty * static_cast<float>(n_output);
+  }
+  if (position >= ban_end_) return;
+  for (const TokenId token : banned_) {
+    if (token >= 0 && index(token) < logits.size()) logits[index(token)] = -kInfinity;
   }
 }
 
@@ -106,8 +180,13 @@ TokenId Sampler::draw(uint64_t position, SamplerScratch& scratch) const {
     candidates.erase(end, candidates.end());
   }
   double total = weigh(scratch);
+  if (params_.typical_p < 1.0F) {
+    keep_typical(scratch, static_cast<double>(params_.typical_p), total);
+    total = sum_of(scratch.weights);
+  }
   if (params_.min_p > 0.0F) {
-    keep_from(scratch, static_cast<double>(params_.min_p));
+    const float most = max_of(scratch.weights.data(), scratch.weights.size());
+    keep_from(scratch, static_cast<double>(params_.min_p) * static_cast<double>(most));
     total = sum_of(scratch.weights);
   }
   if (params_.top_p < 1.0F) {

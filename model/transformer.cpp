@@ -144,6 +144,17 @@ void Transformer::quantize_picked(std::span<const uint32_t> rows) {
   quantize(picked_.data(), d, model_->output_norm, rows.size(), d);
 }
 
+std::span<const float> Transformer::states(std::span<const uint32_t> rows) {
+  const size_t d = config_.d_model;
+  for (const uint32_t row : rows) CHECK(row < places_.size());
+  grow(picked_, rows.size() * d);
+  team_.for_each(rows.size(), 1, [&](size_t i, uint32_t) {
+    kernels::best().rms_norm(h_.data() + rows[i] * ld_h_, model_->output_norm.data(),
+                             config_.norm_eps, picked_.data() + i * d, 1, d);
+  });
+  return {picked_.data(), rows.size() * d};
+}
+
 void Transformer::read_block(KvBlockId block, std::span<uint8_t> to) {
   const auto from = cache_.contents(block);
   CHECK(to.size() == from.size());

@@ -24,6 +24,7 @@ class Transformer : public Backend {
   void forward(std::span<const Segment> batch) override;
   std::span<const float> logits(std::span<const uint32_t> rows) override;
   std::span<const TokenId> greatest(std::span<const uint32_t> rows) override;
+  std::span<const float> states(std::span<const uint32_t> rows) override;
   void copy_block(KvBlockId from, KvBlockId to) override { cache_.copy(from, to); }
   void read_block(KvBlockId block, std::span<uint8_t> to) override;
   void write_block(KvBlockId block, std::span<const uint8_t> from) override;

@@ -100,6 +100,7 @@ void fill_matrices(Model& model, const ModelTensors& tensors, const PackingOptio
   place_matrices(model, matrices);
   for (const Source& source : sources) {
     fill_panels(*source.matrix, source.stacking, source.parts, team);
+    model.linear_bytes += source.matrix->bytes() + source.matrix->scale.size() * sizeof(float);
   }
   fill_head(model.head, head, team);
   for (const PanelMatrix* matrix : matrices) {
@@ -216,6 +217,7 @@ std::shared_ptr<const Model> make_model(std::string name, LoadedModelFile file,
   model->layers.resize(c.n_layers);
   ThreadTeam team(usable_cores());
   model->fingerprint = fingerprint_of(tensors, packing, team);
+  model->census = take_census(tensors, team);
   fill_matrices(*model, tensors, packing, team);
   take_norms(*model, tensors);
   if (!c.tied_embeddings || !model->head.is_sliced()) {
@@ -225,6 +227,7 @@ std::shared_ptr<const Model> make_model(std::string name, LoadedModelFile file,
   }
   model->tokenizer = std::move(file.tokenizer);
   model->provenance = std::move(file.provenance);
+  model->chat_template = std::move(file.chat_template);
   return model;
 }
 

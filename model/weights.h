@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/census.h"
 #include "model/config.h"
 #include "model/format/model_file.h"
 #include "model/huge_pages.h"
@@ -49,7 +50,10 @@ struct Model {
   HugePages memory;  // the data of all matrices
   std::shared_ptr<const Tokenizer> tokenizer;
   Provenance provenance;
+  std::string chat_template;  // Jinja, as the file carries it; empty: none
   size_t weight_bytes = 0;  // resident
+  size_t linear_bytes = 0;  // of them, those of the linear layers in the blocks
+  TernaryCensus census;  // of those layers
   std::string fingerprint;  // a hash over config and weights, 16 hex digits
 
   // out [D] = the token's row. CHECKs that there is one.

@@ -35,6 +35,7 @@ class CudaBackend final : public Backend {
   void forward(std::span<const Segment> batch) override;
   std::span<const float> logits(std::span<const uint32_t> rows) override;
   std::span<const TokenId> greatest(std::span<const uint32_t> rows) override;
+  std::span<const float> states(std::span<const uint32_t> rows) override;
   void copy_block(KvBlockId from, KvBlockId to) override;
   void read_block(KvBlockId block, std::span<uint8_t> to) override;
   void write_block(KvBlockId block, std::span<const uint8_t> from) override;
@@ -42,6 +43,7 @@ class CudaBackend final : public Backend {
  private:
   void reserve(uint32_t n_tokens, uint32_t n_segments);
   void reserve_logits(uint32_t n_rows);
+  void pick(std::span<const uint32_t> rows);
   uint32_t stage(std::span<const Segment> batch, uint32_t n_padded);
   void run_layers(uint32_t n_tokens);
   void attention(const DeviceLayer& layer, uint32_t index, uint32_t n_tokens);
@@ -71,7 +73,7 @@ class CudaBackend final : public Backend {
   // [tokens | positions | segments | blocks of segments]
   PinnedArray<uint32_t> staged_;
   DeviceArray<uint32_t> batch_;
-  DeviceArray<float> h_, qkv_, heads_, ff_, scores_, logits_;
+  DeviceArray<float> h_, qkv_, heads_, ff_, scores_, logits_, states_;
   DeviceArray<int8_t> q_;
   DeviceArray<float> scale_;
   DeviceArray<int32_t> sum_;
@@ -79,7 +81,7 @@ class CudaBackend final : public Backend {
   DeviceArray<uint32_t> device_rows_;
   DeviceArray<TokenId> device_greatest_;
   PinnedArray<TokenId> greatest_;
-  PinnedArray<float> host_logits_;
+  PinnedArray<float> host_logits_, host_states_;
   uint32_t n_tokens_ = 0;  // of the last batch
   std::array<Graph, std::bit_width(kMostGraphTokens)> graphs_;  // graph i: 2^i tokens
 };
@@ -281,22 +283,30 @@ void CudaBackend::reserve_logits(uint32_t n_rows) {
   if (n_rows <= room_rows_) return;
   stream_.wait();
   room_rows_ = 0;
-  rows_ = PinnedArray<uint32_t>(n_rows);
-  device_rows_ = DeviceArray<uint32_t>(n_rows);
   greatest_ = PinnedArray<TokenId>(n_rows);
   device_greatest_ = DeviceArray<TokenId>(n_rows);
   logits_ = DeviceArray<float>(size_t{n_rows} * weights_.head.rows);
   room_rows_ = n_rows;
 }
 
+// device_rows_ = these rows of the last batch. Whoever asked last has waited for the answer.
+void CudaBackend::pick(std::span<const uint32_t> rows) {
+  const size_t n = rows.size();
+  CHECK(n <= room_tokens_);
+  for (const uint32_t row : rows) CHECK(row < n_tokens_);
+  if (rows_.size() < n) {
+    rows_ = PinnedArray<uint32_t>(n);
+    device_rows_ = DeviceArray<uint32_t>(n);
+  }
+  std::copy(rows.begin(), rows.end(), rows_.data());
+  stream_.copy_in(device_rows_.data(), rows_.data(), n);
+}
+
 // logits_ of these rows of the last batch.
 void CudaBackend::compute_logits(std::span<const uint32_t> rows) {
   const auto n = static_cast<uint32_t>(rows.size());
-  CHECK(n <= room_tokens_);
-  for (const uint32_t row : rows) CHECK(row < n_tokens_);
+  pick(rows);
   reserve_logits(n);
-  std::copy(rows.begin(), rows.end(), rows_.data());
-  stream_.copy_in(device_rows_.data(), rows_.data(), n);
   quantize(h_.data(), ld_h_, device_rows_.data(), weights_.output_norm, config_.d_model, n);
   linear(weights_.head, Finish::store, logits_.data(), weights_.head.rows, n);
   if (config_.logit_softcap == 0.0F) return;
@@ -328,6 +338,22 @@ std::span<const TokenId> CudaBackend::greatest(std::span<const uint32_t> rows) {
   stream_.copy_out(greatest_.data(), device_greatest_.data(), rows.size());
   stream_.wait();
   return {greatest_.data(), rows.size()};
+}
+
+std::span<const float> CudaBackend::states(std::span<const uint32_t> rows) {
+  if (rows.empty()) return {};
+  pick(rows);
+  const size_t n = rows.size() * config_.d_model;
+  if (states_.size() < n) {
+    states_ = DeviceArray<float>(n);
+    host_states_ = PinnedArray<float>(n);
+  }
+  stream_.launch(norm_rows, dim3(static_cast<uint32_t>(rows.size())), kRowThreads, h_.data(), ld_h_,
+                 device_rows_.data(), weights_.output_norm, config_.norm_eps, config_.d_model,
+                 states_.data());
+  stream_.copy_out(host_states_.data(), states_.data(), n);
+  stream_.wait();
+  return {host_states_.data(), n};
 }
 
 void CudaBackend::copy_block(KvBlockId from, KvBlockId to) {

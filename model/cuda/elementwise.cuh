@@ -90,6 +90,18 @@ __global__ void __launch_bounds__(kRowThreads)
   to.sum[t] = total;
 }
 
+// Row rows[t] of x -> to [n, cols], after RMS norm. One block a row.
+__global__ void __launch_bounds__(kRowThreads)
+    norm_rows(const float* x, uint32_t ld, const uint32_t* rows, const float* gain, float eps,
+              uint32_t cols, float* to) {
+  __shared__ float staged[kStaged];
+  __shared__ float lanes[kLanes];
+  const float* row = x + size_t{rows[blockIdx.x]} * ld;
+  const float inverse = inverse_norm(sum_of_squares(row, cols, staged, lanes), cols, eps);
+  float* out = to + size_t{blockIdx.x} * cols;
+  for (uint32_t c = threadIdx.x; c < cols; c += blockDim.x) out[c] = (row[c] * inverse) * gain[c];
+}
+
 // Rows of the embedding -> h [n, ld]. From int8 rows, or (rows null) from a sliced head. One block
 // a token.
 __global__ void embed_tokens(const int32_t* tokens, const int8_t* rows, const float* scale,

@@ -2,14 +2,20 @@
 
 #include <algorithm>
 #include <mutex>
+#include <numeric>
 #include <thread>
 
 #include "base/check.h"
 #include "base/log.h"
 #include "model/backend.h"
+#include "model/engine/cache_size.h"
 #include "model/engine/draft_model.h"
 #include "model/engine/generation.h"
+#include "model/engine/output_grammar.h"
+#include "model/engine/pace.h"
+#include "model/engine/request_check.h"
 #include "model/engine/scheduler.h"
+#include "model/engine/scores.h"
 #include "model/engine/sequence.h"
 #include "model/engine/sequence_cache.h"
 #include "model/engine/waiting_queue.h"
@@ -17,25 +23,12 @@
 namespace tristill::engine {
 namespace {
 
-constexpr uint64_t kDefaultCacheBytes = uint64_t{1} << 30;
+using Clock = std::chrono::steady_clock;
+
 constexpr size_t kLogitRows = 32;  // rows of logits held at once
+constexpr uint32_t kStateRows = 128;  // of states
 // Rows of a step that cost little more than one: what drafts of all sequences may fill.
 constexpr uint32_t kDraftRows = 12;
-
-uint32_t context_limit(const ModelConfig& config, const EngineOptions& options) {
-  return options.max_context == 0 ? config.max_context
-                                  : std::min(options.max_context, config.max_context);
-}
-
-uint32_t count_blocks(const ModelConfig& config, const EngineOptions& options) {
-  constexpr uint64_t kMost = UINT32_MAX / kKvBlockTokens;
-  uint64_t blocks = kv_blocks_for(options.kv_cache_tokens);
-  if (blocks == 0) {
-    blocks = uint64_t{kv_blocks_for(context_limit(config, options))} * options.max_sequences;
-    blocks = std::min(blocks, kDefaultCacheBytes / kv_block_bytes(config, options.kv_format));
-  }
-  return static_cast<uint32_t>(std::clamp<uint64_t>(blocks, 1, kMost));
-}
 
 // First the one that gives up its place last.
 bool outranks(const std::unique_ptr<Sequence>& a, const std::unique_ptr<Sequence>& b) {
@@ -44,26 +37,12 @@ bool outranks(const std::unique_ptr<Sequence>& a, const std::unique_ptr<Sequence
   return x > y || (x == y && a->arrival < b->arrival);
 }
 
-void add_counts(const Sequence& sequence, TokenEvent& event) {
-  event.cached_tokens = sequence.n_cached;
-  event.accepted_drafts = sequence.n_accepted + sequence.n_right;
-  event.rejected_drafts = sequence.n_rejected;
-  if (event.kind != TokenEvent::Kind::finish) return;
-  event.rejected_drafts += static_cast<uint32_t>(sequence.guess.size()) - sequence.n_right;
-}
-
-bool is_late(const Sequence& sequence) {
-  const auto& deadline = sequence.state->request.deadline;
-  return deadline && std::chrono::steady_clock::now() >= *deadline;
-}
-
 }  // namespace
 
 struct Engine::Impl {
   Impl(std::shared_ptr<const Model> served, const EngineOptions& wanted);
   ~Impl();
 
-  Result<void> check(const GenerationRequest& request) const;
   Result<std::vector<Generation>> submit_all(std::vector<GenerationRequest> requests);
 
   void run();
@@ -76,12 +55,14 @@ struct Engine::Impl {
   RunningNeed need_of(const Sequence& sequence);
   std::vector<Sequence*> admissible();
   void admit(Sequence& sequence);
+  uint32_t free_place() const;
   void preempt_last();
   void release(Sequence& sequence);
-  void compute(const StepPlan& plan);
+  Pace::Step compute(const StepPlan& plan);
   void fail_step(const char* reason);
   void place(Sequence& sequence, const Grant& grant);
   struct WantedRow;
+  void read_states(Sequence& sequence, uint32_t row);
   void read_logits();
   void read_greedy(std::span<const WantedRow> wanted);
   void read_rows(std::span<const WantedRow> wanted);
@@ -89,19 +70,16 @@ struct Engine::Impl {
   template <class Read>
   void serve(const WantedRow& wanted, Read read);
   void read_row(Sequence& sequence, uint32_t position, std::span<const float> logits);
-  void score_prompt(Sequence& sequence, uint32_t position, std::span<const float> logits);
-  void read_choice(Sequence& sequence, uint32_t position, TokenId token);
-  bool is_refuted(const Sequence& sequence, uint32_t position) const;
+  void read_choice(Sequence& sequence, uint32_t row, uint32_t position, TokenId token);
   void take_token(Sequence& sequence, uint32_t position, TokenId token,
                   std::span<const float> logits);
+  void end_without_token(Sequence& sequence);
   void settle_drafts(Sequence& sequence);
-  void check_draft(Sequence& sequence, uint32_t position);
-  void score(Sequence& sequence, TokenEvent& event, std::span<const float> logits);
-  void emit_first_prompt_token(Sequence& sequence);
-  void finish(Sequence& sequence, FinishReason reason, std::string error = {});
+  void finish_prompt(Sequence& sequence);
+  void finish(Sequence& sequence, FinishReason reason, std::string error = {}, TokenEvent end = {});
+  void note_end(const Sequence& sequence);
   void retire_finished();
-  void publish_stats();
-  bool ends(const Sequence& sequence, TokenId token) const;
+  void publish();
 
   // A row of logits that someone waits for.
   struct WantedRow {
@@ -113,10 +91,11 @@ struct Engine::Impl {
   const std::shared_ptr<const Model> model;
   const EngineOptions options;
 
-  mutable std::mutex mutex;  // guards the next five
+  mutable std::mutex mutex;  // guards the next six
   std::condition_variable wake;
   std::vector<std::unique_ptr<Sequence>> inbox;
   EngineStats stats;
+  Load load;
   bool stopping = false;
   bool draining = false;
 
@@ -131,9 +110,13 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Sequence>> running;  // by rank
   uint64_t n_arrived = 0;
   EngineStats counted;  // copied to stats once a step
+  Pace pace;            // to load.pace
   std::vector<Segment> segments;
   std::vector<WantedRow> wanted_rows;
   std::vector<uint32_t> rows;
+  std::vector<TokenId> greatest;
+  OutputGrammars grammars{model->tokenizer};
+  std::vector<RunningView> running_views, waiting_views;  // scratch of publish
   SamplerScratch sampler_scratch;
   std::vector<float> logprob_scratch;
 
@@ -143,7 +126,8 @@ struct Engine::Impl {
 Engine::Impl::Impl(std::shared_ptr<const Model> served, const EngineOptions& wanted)
     : model(std::move(served)),
       options(wanted),
-      cache(model->config, count_blocks(model->config, options), options.kv_format),
+      load{.running = {}, .waiting = {}, .pace = Pace(model->weight_bytes)},
+      cache(model->config, count_cache_blocks(model->config, options), options.kv_format),
       max_context(std::min<uint32_t>(context_limit(model->config, options),
                                      cache.n_blocks() * kKvBlockTokens)),
       team(options.team != nullptr
@@ -152,7 +136,8 @@ Engine::Impl::Impl(std::shared_ptr<const Model> served, const EngineOptions& wan
                      options.n_threads == 0 ? usable_cores() : options.n_threads,
                      options.placement)),
       backend(make_backend(options.device, model, cache, *team, max_context)),
-      blocks(cache, *backend, options.prefix_cache, model->config.sliding_window) {
+      blocks(cache, *backend, options.prefix_cache, model->config.sliding_window),
+      pace(load.pace) {
   CHECK(options.max_sequences > 0 && options.step_tokens > 0 && options.prefill_tokens > 0);
   if (options.draft_model) {
     CHECK(options.draft_model->config.vocab_size == model->config.vocab_size);
@@ -173,30 +158,6 @@ Engine::Impl::~Impl() {
   thread.join();
 }
 
-Result<void> Engine::Impl::check(const GenerationRequest& request) const {
-  if (request.prompt.empty()) {
-    return Error{ErrorCode::invalid_argument, "the prompt is empty; at least one token is needed",
-                 "prompt"};
-  }
-  const size_t most = max_context - (request.max_tokens > 0 ? 1 : 0);
-  if (request.prompt.size() > most) {
-    return Error{ErrorCode::invalid_argument,
-                 "context_length: the prompt has " + std::to_string(request.prompt.size()) +
-                     " tokens; the context of " + std::to_string(max_context) +
-                     " tokens has room for " + std::to_string(most),
-                 "prompt"};
-  }
-  for (const TokenId token : request.prompt) {
-    if (token < 0 || static_cast<uint32_t>(token) >= model->config.vocab_size) {
-      return Error{ErrorCode::invalid_argument,
-                   "the prompt holds token id " + std::to_string(token) + "; accepted are 0 to " +
-                       std::to_string(model->config.vocab_size - 1),
-                   "prompt"};
-    }
-  }
-  return {};
-}
-
 Result<std::vector<Generation>> Engine::Impl::submit_all(std::vector<GenerationRequest> requests) {
   const uint64_t capacity = uint64_t{options.max_sequences} + options.max_queue;
   if (requests.size() > capacity) {
@@ -208,11 +169,16 @@ Result<std::vector<Generation>> Engine::Impl::submit_all(std::vector<GenerationR
   std::vector<Generation> generations;
   std::vector<std::unique_ptr<Sequence>> sequences;
   for (GenerationRequest& request : requests) {
-    if (auto valid = check(request); !valid) return valid.error();
+    if (auto valid = check_request(request, model->config, max_context); !valid) {
+      return valid.error();
+    }
+    if (auto valid = grammars.check(request); !valid) return valid.error();
     const auto room = max_context - static_cast<uint32_t>(request.prompt.size());
     const uint32_t max_tokens = std::min(request.max_tokens, room);
     auto state = std::make_shared<GenerationState>(std::move(request));
     sequences.push_back(std::make_unique<Sequence>(state, max_tokens, options.draft_tokens));
+    sequences.back()->set_end_tokens(model->tokenizer.get());
+    if (state->request.embed) sequences.back()->embedding.emplace(model->config.d_model);
     generations.emplace_back(std::move(state));
   }
   {
@@ -233,7 +199,7 @@ Result<std::vector<Generation>> Engine::Impl::submit_all(std::vector<GenerationR
 
 void Engine::Impl::run() {
   if (!options.prefix_folder.empty()) blocks.remember(options.prefix_folder, *model);
-  publish_stats();
+  publish();
   while (take_inbox()) {
     try {
       drop_cancelled();
@@ -243,7 +209,7 @@ void Engine::Impl::run() {
       fail_step(failure.what());
     }
     retire_finished();
-    publish_stats();
+    publish();
   }
   for (auto& sequence : running) finish(*sequence, FinishReason::error, "the engine stopped");
   waiting.erase_if([this](Sequence& sequence) {
@@ -260,6 +226,7 @@ bool Engine::Impl::take_inbox() {
             [this] { return stopping || !inbox.empty() || !running.empty() || !waiting.empty(); });
   for (auto& sequence : inbox) {
     sequence->arrival = n_arrived++;
+    load.waiting.push_back(sequence->view());
     waiting.push(std::move(sequence));
   }
   inbox.clear();
@@ -271,6 +238,7 @@ void Engine::Impl::drop_cancelled() {
   const auto drop = [this](Sequence& sequence) {
     if (!sequence.state->cancelled.load(std::memory_order_acquire)) return false;
     release(sequence);
+    note_end(sequence);
     ++counted.cancelled;
     return true;
   };
@@ -279,13 +247,17 @@ void Engine::Impl::drop_cancelled() {
 }
 
 void Engine::Impl::end_late() {
+  const auto now = Clock::now();
+  const auto is_late = [now](const Sequence& sequence) {
+    return sequence.clock.is_late(now, sequence.state->request);
+  };
   for (auto& sequence : running) {
     if (is_late(*sequence)) finish(*sequence, FinishReason::deadline);
   }
   retire_finished();
-  waiting.erase_if([this](Sequence& sequence) {
+  waiting.erase_if([&](Sequence& sequence) {
     if (!is_late(sequence)) return false;
-    if (sequence.n_output() > 0) {
+    if (sequence.clock.is_admitted()) {
       finish(sequence, FinishReason::deadline);
     } else {
       finish(sequence, FinishReason::error, "the deadline passed before a place was free");
@@ -295,6 +267,7 @@ void Engine::Impl::end_late() {
 }
 
 void Engine::Impl::step() {
+  const auto began = Clock::now();
   const std::vector<Sequence*> candidates = admissible();
   StepPlan step_plan = plan(candidates);
   for (uint32_t i = 0; i < step_plan.n_preempted; ++i) preempt_last();
@@ -302,7 +275,9 @@ void Engine::Impl::step() {
                          step_plan.grants.begin() +
                              static_cast<std::ptrdiff_t>(running.size() + step_plan.n_preempted));
   for (uint32_t i = 0; i < step_plan.n_admitted; ++i) {
-    running.push_back(waiting.take(*candidates[i]));
+    auto next = waiting.take(*candidates[i]);
+    next->place = free_place();
+    running.push_back(std::move(next));
     admit(*running.back());
     // More of its beginning may be known by now than when the step was planned.
     uint32_t& granted = step_plan.grants[running.size() - 1].tokens;
@@ -310,7 +285,11 @@ void Engine::Impl::step() {
   }
   if (running.empty()) return;
   ++counted.steps;
-  compute(step_plan);
+  const uint64_t n_generated = counted.generated_tokens;
+  Pace::Step done = compute(step_plan);
+  done.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  done.n_output_tokens = static_cast<uint32_t>(counted.generated_tokens - n_generated);
+  pace.observe_step(done);
   std::stable_sort(running.begin(), running.end(), outranks);
 }
 
@@ -379,11 +358,23 @@ std::vector<Sequence*> Engine::Impl::admissible() {
 }
 
 void Engine::Impl::admit(Sequence& sequence) {
+  sequence.clock.admit(Clock::now());
   emit_first_prompt_token(sequence);
+  if (!sequence.grammar) sequence.grammar = grammars.begin(sequence.state->request);
   blocks.adopt(sequence, running);
   if (sequence.was_preempted) return;
   sequence.n_cached = std::min(sequence.n_computed, sequence.n_prompt);
   counted.cached_prompt_tokens += sequence.n_cached;
+  pace.observe_prompt(sequence.n_prompt, sequence.n_prompt - sequence.n_cached);
+}
+
+// The lowest place that nobody has.
+uint32_t Engine::Impl::free_place() const {
+  for (uint32_t place = 0;; ++place) {
+    const bool is_taken =
+        std::ranges::any_of(running, [&](const auto& other) { return other->place == place; });
+    if (!is_taken) return place;
+  }
 }
 
 // Its whole blocks stay known while nobody needs the room.
@@ -408,7 +399,8 @@ void Engine::Impl::fail_step(const char* reason) {
 }
 
 // Runs the granted tokens through the model, then serves everyone who waits for logits.
-void Engine::Impl::compute(const StepPlan& step_plan) {
+Pace::Step Engine::Impl::compute(const StepPlan& step_plan) {
+  Pace::Step done = {};
   segments.clear();
   wanted_rows.clear();
   uint32_t row = 0;
@@ -418,6 +410,10 @@ void Engine::Impl::compute(const StepPlan& step_plan) {
       sequence.guess.clear();
       continue;
     }
+    const uint32_t n_tokens = step_plan.grants[i].tokens;
+    const bool is_turn = n_tokens == sequence.n_missing() && sequence.max_tokens > 0;
+    done.n_turns += is_turn ? 1 : 0;
+    done.n_prompt_tokens += n_tokens - (is_turn ? 1 : 0);
     place(sequence, step_plan.grants[i]);
     for (uint32_t t = 0; t < sequence.step_tokens.size(); ++t, ++row) {
       const uint32_t position = sequence.n_computed + t;
@@ -426,8 +422,12 @@ void Engine::Impl::compute(const StepPlan& step_plan) {
   }
   const ThreadTeam::Turn turn(*team);
   backend->forward(segments);
+  row = 0;
   for (size_t i = 0; i < running.size(); ++i) {
     Sequence& sequence = *running[i];
+    if (step_plan.grants[i].tokens == 0) continue;
+    read_states(sequence, row);
+    row += static_cast<uint32_t>(sequence.step_tokens.size());
     const uint32_t before = std::min(sequence.n_computed, sequence.n_prompt);
     sequence.n_computed += step_plan.grants[i].tokens;
     counted.prompt_tokens += std::min(sequence.n_computed, sequence.n_prompt) - before;
@@ -435,10 +435,31 @@ void Engine::Impl::compute(const StepPlan& step_plan) {
   }
   read_logits();
   for (auto& sequence : running) {
-    if (!sequence->done && sequence->max_tokens == 0 && sequence->n_missing() == 0) {
-      finish(*sequence, FinishReason::length);
-    }
+    if (sequence->max_tokens == 0 && sequence->n_missing() == 0) finish_prompt(*sequence);
   }
+  return done;
+}
+
+// Adds what the step computed, from this row of the batch on, to the prompt's embedding.
+void Engine::Impl::read_states(Sequence& sequence, uint32_t row) {
+  if (!sequence.embedding) return;
+  // What was computed before a preemption is passed over.
+  const auto end = sequence.n_computed + static_cast<uint32_t>(sequence.step_tokens.size());
+  for (uint32_t from = sequence.embedding->n_positions(); from < end;) {
+    const uint32_t n = std::min(kStateRows, end - from);
+    rows.resize(n);
+    std::iota(rows.begin(), rows.end(), row + (from - sequence.n_computed));
+    sequence.embedding->add(backend->states(rows));
+    from += n;
+  }
+}
+
+// The prompt has been computed, and there is no output.
+void Engine::Impl::finish_prompt(Sequence& sequence) {
+  if (sequence.embedding && !sequence.embedding->is_finite()) {
+    return finish(sequence, FinishReason::error, "the model's states are not finite");
+  }
+  finish(sequence, FinishReason::length);
 }
 
 // Gives the sequence blocks for what it computes and puts it into the batch.
@@ -472,10 +493,11 @@ void Engine::Impl::read_logits() {
 // Rows of which only the greatest logit matters.
 void Engine::Impl::read_greedy(std::span<const WantedRow> wanted) {
   if (wanted.empty()) return;
-  const auto greatest = backend->greatest(batch_rows(wanted));
+  const auto found = backend->greatest(batch_rows(wanted));
+  greatest.assign(found.begin(), found.end());
   for (size_t i = 0; i < wanted.size(); ++i) {
     serve(wanted[i], [&](Sequence& sequence, uint32_t position) {
-      read_choice(sequence, position, greatest[i]);
+      read_choice(sequence, wanted[i].row, position, greatest[i]);
     });
   }
 }
@@ -525,33 +547,24 @@ void Engine::Impl::settle_drafts(Sequence& sequence) {
 
 // The logits at a position are there.
 void Engine::Impl::read_row(Sequence& sequence, uint32_t position, std::span<const float> logits) {
-  if (position + 1 < sequence.n_prompt) return score_prompt(sequence, position, logits);
-  if (is_refuted(sequence, position)) return;
-  const TokenId token = sequence.sampler.sample(logits, sequence.n_output(), sampler_scratch);
+  if (position + 1 < sequence.n_prompt) {
+    return emit_prompt_token(sequence, position + 1, logits, logprob_scratch);
+  }
+  if (sequence.is_refuted(position)) return;
+  const TokenId token =
+      sequence.sampler.sample(logits, sequence.n_output(), sampler_scratch, sequence.grammar.get());
+  if (token == kNoToken) return end_without_token(sequence);
   take_token(sequence, position, token, logits);
 }
 
-// The greatest logit's token is there, and is all that is wanted.
-void Engine::Impl::read_choice(Sequence& sequence, uint32_t position, TokenId token) {
-  if (is_refuted(sequence, position)) return;
+// The greatest logit's token is there, and is all that is wanted unless a grammar forbids it.
+void Engine::Impl::read_choice(Sequence& sequence, uint32_t row, uint32_t position, TokenId token) {
+  if (sequence.is_refuted(position)) return;
   if (token == kNoToken) throw std::runtime_error("the model's logits are not finite");
+  if (sequence.grammar && !sequence.grammar->allows(token)) {
+    return read_row(sequence, position, backend->logits({&row, 1}));
+  }
   take_token(sequence, position, token, {});
-}
-
-// Logits behind a wrong draft are of another text.
-bool Engine::Impl::is_refuted(const Sequence& sequence, uint32_t position) const {
-  return position >= sequence.n_computed && position - sequence.n_computed >= sequence.n_right;
-}
-
-void Engine::Impl::score_prompt(Sequence& sequence, uint32_t position,
-                                std::span<const float> logits) {
-  if (position + 1 < sequence.n_scored) return;  // before it was preempted
-  TokenEvent event;
-  event.kind = TokenEvent::Kind::prompt_token;
-  event.token = sequence.tokens[position + 1];
-  score(sequence, event, logits);
-  sequence.state->push(std::move(event));
-  sequence.n_scored = position + 2;
 }
 
 // The token after `position` is chosen.
@@ -560,74 +573,73 @@ void Engine::Impl::take_token(Sequence& sequence, uint32_t position, TokenId tok
   const GenerationRequest& request = sequence.state->request;
   TokenEvent event;
   event.token = token;
-  if (ends(sequence, event.token)) return finish(sequence, FinishReason::stop);
-  if (request.logprobs) score(sequence, event, logits);
+  if (request.logprobs) score(request, logits, logprob_scratch, event);
+  if (std::ranges::find(sequence.end_tokens, token) != sequence.end_tokens.end()) {
+    return finish(sequence, FinishReason::stop, {}, std::move(event));
+  }
   sequence.sampler.accept(event.token);
   sequence.tokens.push_back(event.token);
-  add_counts(sequence, event);
+  const auto now = Clock::now();
+  sequence.clock.start_output(now);
+  sequence.describe(now, event);
   ++counted.generated_tokens;
   sequence.state->push(std::move(event));
+  if (sequence.grammar) {
+    CHECK(sequence.grammar->accept(token));
+    if (sequence.grammar->must_end()) return finish(sequence, FinishReason::stop);
+  }
   if (sequence.n_output() == sequence.max_tokens) return finish(sequence, FinishReason::length);
-  check_draft(sequence, position);
+  sequence.check_draft(position);
 }
 
-// The token after `position` was chosen: when it is the draft that was computed there, the next
-// row of logits counts too.
-void Engine::Impl::check_draft(Sequence& sequence, uint32_t position) {
-  const size_t draft = position + 1 - sequence.n_computed;
-  if (sequence.n_right != draft || draft >= sequence.guess.size()) return;
-  if (sequence.guess[draft] != sequence.tokens.back()) return;
-  ++sequence.n_right;
+// The grammar lets no token come.
+void Engine::Impl::end_without_token(Sequence& sequence) {
+  if (sequence.grammar->may_end()) return finish(sequence, FinishReason::stop);
+  finish(sequence, FinishReason::error,
+         "no token of the vocabulary goes on as the grammar demands");
 }
 
-void Engine::Impl::score(Sequence& sequence, TokenEvent& event, std::span<const float> logits) {
-  const LogSoftmax log_softmax(logits, logprob_scratch);
-  event.has_logprobs = true;
-  event.logprob = log_softmax.at(event.token);
-  event.top_logprobs = log_softmax.top(sequence.state->request.logprobs.value_or(0));
-}
-
-void Engine::Impl::emit_first_prompt_token(Sequence& sequence) {
-  if (!sequence.state->request.prompt_logprobs || sequence.n_scored > 0) return;
-  TokenEvent event;
-  event.kind = TokenEvent::Kind::prompt_token;
-  event.token = sequence.tokens.front();
-  sequence.state->push(std::move(event));
-  sequence.n_scored = 1;
-}
-
-bool Engine::Impl::ends(const Sequence& sequence, TokenId token) const {
-  const GenerationRequest& request = sequence.state->request;
-  const bool eos = !request.ignore_eos && model->tokenizer != nullptr &&
-                   token == model->tokenizer->special().eos;
-  return eos || std::find(request.stop_tokens.begin(), request.stop_tokens.end(), token) !=
-                    request.stop_tokens.end();
-}
-
-void Engine::Impl::finish(Sequence& sequence, FinishReason reason, std::string error) {
+void Engine::Impl::finish(Sequence& sequence, FinishReason reason, std::string error,
+                          TokenEvent end) {
   if (sequence.done) return;
   sequence.done = true;
   release(sequence);  // before the event: who has read it finds the memory free
-  TokenEvent event;
-  event.kind = TokenEvent::Kind::finish;
-  event.finish = reason;
-  event.error = std::move(error);
-  add_counts(sequence, event);
-  sequence.state->push(std::move(event));
+  note_end(sequence);
+  end.kind = TokenEvent::Kind::finish;
+  end.finish = reason;
+  end.error = std::move(error);
+  if (reason == FinishReason::length && sequence.embedding) {
+    end.embedding = sequence.embedding->mean();
+  }
+  sequence.describe(Clock::now(), end);
+  sequence.state->push(std::move(end));
+}
+
+// How long outputs become; what had no place says nothing of it.
+void Engine::Impl::note_end(const Sequence& sequence) {
+  const bool had_place = sequence.clock.is_admitted() && sequence.max_tokens > 0;
+  if (had_place) pace.observe_end(sequence.n_output());
 }
 
 void Engine::Impl::retire_finished() {
   std::erase_if(running, [](const auto& sequence) { return sequence->done; });
 }
 
-void Engine::Impl::publish_stats() {
+void Engine::Impl::publish() {
   counted.running = static_cast<uint32_t>(running.size());
   counted.waiting = static_cast<uint32_t>(waiting.size());
   counted.kv_tokens_used = (cache.n_blocks() - blocks.count_free(running)) * kKvBlockTokens;
   counted.kv_tokens_cached = blocks.n_known() * kKvBlockTokens;
   counted.evicted_blocks = blocks.n_evicted();
+  running_views.clear();
+  for (const auto& sequence : running) running_views.push_back(sequence->view());
+  waiting_views.clear();
+  waiting.for_each([this](const Sequence& sequence) { waiting_views.push_back(sequence.view()); });
   const std::lock_guard lock(mutex);
   stats = counted;
+  load.running.swap(running_views);
+  load.waiting.swap(waiting_views);
+  load.pace = pace;
 }
 
 Engine::Engine(std::shared_ptr<const Model> model, const EngineOptions& options)
@@ -662,6 +674,24 @@ EngineStats Engine::stats() const {
   EngineStats stats = impl_->stats;
   stats.waiting += static_cast<uint32_t>(impl_->inbox.size());
   return stats;
+}
+
+std::vector<RunningView> Engine::running() const {
+  std::vector<RunningView> views;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    views = impl_->load.running;
+  }
+  std::ranges::sort(views, {}, &RunningView::place);
+  return views;
+}
+
+std::chrono::milliseconds Engine::predicted_wait() const {
+  std::unique_lock lock(impl_->mutex);
+  Load load = impl_->load;
+  for (const auto& sequence : impl_->inbox) load.waiting.push_back(sequence->view());
+  lock.unlock();
+  return predict_wait(load, impl_->options, impl_->cache.n_blocks() * kKvBlockTokens);
 }
 
 const Model& Engine::model() const { return *impl_->model; }

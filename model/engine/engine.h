@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,10 @@
 #include "model/tokenizer/tokenizer.h"
 #include "model/weights.h"
 
+namespace tristill {
+class Grammar;
+}
+
 namespace tristill::engine {
 
 using tristill::SamplingParams;
@@ -34,31 +39,54 @@ struct GenerationRequest {
   bool ignore_eos = false;
   std::optional<uint32_t> logprobs;  // top-N beside each sampled token; 0 is the token alone
   bool prompt_logprobs = false;      // also for prompt tokens (with the same N)
+  bool other_logprobs = false;  // beside both: what is left for all tokens that are not listed
+  uint32_t min_tokens = 0;  // before which no stop token is chosen, nor eos unless it is ignored
+  std::shared_ptr<const Grammar> grammar;  // of the output; null: any text
+  bool embed = false;  // the finish carries the prompt's embedding; max_tokens is 0
 
   int32_t priority = 0;      // higher ones are admitted first and give up their place last
   std::string fairness_key;  // requests of one priority take turns by key
   // Output that is not there by then is not waited for: what is there ends with
   // FinishReason::deadline; while it waits for a place, with an error that says so.
   std::optional<std::chrono::steady_clock::time_point> deadline;
+  // The same, counted from its place in the batch while there is no output, and from the first
+  // output token.
+  std::optional<std::chrono::milliseconds> max_prefill, max_decode;
   std::vector<TokenId> prediction;  // the output as the client expects it: drafts come from here
+  std::function<void()> on_event;  // after each event, on the engine's thread: must not block
 };
 
 enum class FinishReason { none, stop, length, deadline, error };
 
 // What a generation says, in order: prompt tokens (only with prompt_logprobs), output tokens,
-// then exactly one event with a finish. A stop token ends without being emitted.
+// then exactly one event with a finish. A stop token is no output: the finish names it, with its
+// log-probabilities where those are wanted.
 struct TokenEvent {
   enum class Kind { prompt_token, token, finish } kind = Kind::token;
   TokenId token = kNoToken;
   bool has_logprobs = false;               // false for the first prompt token
   float logprob = 0.0F;                    // of token
   std::vector<TokenLogprob> top_logprobs;  // best first, ties by lower id
+  float other_logprob = 0.0F;              // log of what all others have; -infinity: nothing
   FinishReason finish = FinishReason::none;
   std::string error;  // with FinishReason::error
   // So far, with output tokens and the finish:
   uint32_t cached_tokens = 0;    // of the prompt, that were in the cache already
   uint32_t accepted_drafts = 0;  // draft tokens that became output
   uint32_t rejected_drafts = 0;
+  double queued_ms = 0;   // from submission to a place in the batch
+  double prefill_ms = 0;  // from there to the first output token, or the end
+  double decode_ms = 0;   // from there on
+  std::vector<float> embedding;  // [d_model], with the finish of a request that wants it
+};
+
+// One sequence that runs, as it was after the last step.
+struct RunningView {
+  uint32_t place = 0;  // below max_sequences; no two have the same
+  uint32_t n_prompt = 0;
+  uint32_t n_prompt_done = 0;
+  uint32_t n_output = 0;
+  uint32_t max_tokens = 0;
 };
 
 struct EngineOptions {
@@ -127,8 +155,9 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // Errors: invalid_argument (param "prompt"; code context_length in the message) when the prompt
-  // does not fit the context or holds an id outside the vocabulary; resource_exhausted when the
-  // queue is full; unavailable while draining. max_tokens is cut to the context that is left.
+  // does not fit the context or holds an id outside the vocabulary, (param "max_tokens") when an
+  // embedding has output; resource_exhausted when the queue is full; unavailable while draining.
+  // max_tokens is cut to the context that is left.
   Result<Generation> submit(GenerationRequest request);
   // All of them or none, in one step. Error invalid_argument (param "n") when there are more than
   // the queue ever holds.
@@ -139,6 +168,10 @@ class Engine {
   bool idle() const;
 
   EngineStats stats() const;
+  std::vector<RunningView> running() const;
+  // How long a request submitted now would wait for a place, from what runs and waits and from the
+  // speed of the last steps. Zero when there is room.
+  std::chrono::milliseconds predicted_wait() const;
   const Model& model() const;
   uint32_t max_context() const;
 

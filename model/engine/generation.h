@@ -20,6 +20,7 @@ struct GenerationState {
       events.push_back(std::move(event));
     }
     arrived.notify_one();
+    if (request.on_event) request.on_event();
   }
 
   const GenerationRequest request;

@@ -57,7 +57,9 @@ class SequenceCache {
   uint64_t n_evicted() const { return index_.n_evicted(); }
 
  private:
-  bool may_share(const Sequence& sequence) const { return shares_ && !sequence.scores_prompt(); }
+  bool may_share(const Sequence& sequence) const {
+    return shares_ && !sequence.reads_whole_prompt();
+  }
   void copy_from_running(Sequence& sequence, uint32_t most, Sequences running);
   void drop_hidden(Sequence& sequence);
   KvBlockId acquire_block();

@@ -61,6 +61,14 @@ std::vector<Sequence*> WaitingQueue::first(size_t n) const {
   return order;
 }
 
+void WaitingQueue::for_each(const std::function<void(const Sequence&)>& visit) const {
+  for (const auto& [priority, lines] : lines_) {
+    for (const auto& [key, line] : lines) {
+      for (const auto& sequence : line.waiting) visit(*sequence);
+    }
+  }
+}
+
 std::unique_ptr<Sequence> WaitingQueue::take(const Sequence& sequence) {
   Line& line = line_of(sequence);
   const auto at = std::find_if(line.waiting.begin(), line.waiting.end(),

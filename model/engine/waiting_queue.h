@@ -27,6 +27,8 @@ class WaitingQueue {
 
   // The first n in order; they stay.
   std::vector<Sequence*> first(size_t n) const;
+  // All of them, those of higher priorities first, otherwise in no order.
+  void for_each(const std::function<void(const Sequence&)>& visit) const;
   // Takes one out that first() gave; its key pays for its tokens.
   std::unique_ptr<Sequence> take(const Sequence& sequence);
   // Takes out and destroys those that drop answers true for.

@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view kArchitecture = "tristill";
 constexpr std::string_view kProvenance = "tristill.provenance.";
 constexpr std::string_view kSentencePiece = "tristill.tokenizer.sentencepiece";
+constexpr std::string_view kChatTemplate = "tokenizer.chat_template";
 constexpr uint16_t kHalfOne = 0x3C00;  // 1.0 in fp16: gamma stands apart, in fp32
 
 Error corrupt(std::string message) {
@@ -396,6 +397,17 @@ Provenance read_provenance(const GgufFile& file) {
   return provenance;
 }
 
+// UTF-8, as every text of the container.
+Result<std::string> read_chat_template(const GgufFile& file) {
+  const auto found = file.metadata.find(kChatTemplate);
+  if (found == file.metadata.end()) return std::string();
+  const auto* text = std::get_if<std::string>(&found->second);
+  if (text == nullptr || text->size() > kMaxChatTemplateBytes) {
+    return corrupt("key tokenizer.chat_template is no string of at most 256 KiB");
+  }
+  return *text;
+}
+
 }  // namespace
 
 std::vector<int8_t> unpacked_values(const IntegerMatrix& matrix) {
@@ -413,8 +425,13 @@ std::vector<int8_t> unpacked_values(const IntegerMatrix& matrix) {
 }
 
 Result<void> write_model_file(const std::filesystem::path& path, const ModelTensors& model,
-                              const Tokenizer& tokenizer, const Provenance& provenance) {
+                              const Tokenizer& tokenizer, const Provenance& provenance,
+                              std::string_view chat_template) {
   const ModelConfig& c = model.config;
+  if (chat_template.size() > kMaxChatTemplateBytes || !utf8_is_valid(chat_template)) {
+    return Error{ErrorCode::invalid_argument,
+                 "the chat template is larger than 256 KiB or not UTF-8", "chat_template"};
+  }
   if (auto ok = check_config(c); !ok) return ok;
   if (auto ok = check_vocabulary(tokenizer.vocab_size(), c.vocab_size); !ok) {
     return Error{ErrorCode::invalid_argument, ok.error().message, "vocab_size"};
@@ -425,6 +442,7 @@ Result<void> write_model_file(const std::filesystem::path& path, const ModelTens
   add_config(out, c);
   for (const auto& [key, value] : provenance) out.add_text(std::string(kProvenance) + key, value);
   add_tokenizer(out, tokenizer);
+  if (!chat_template.empty()) out.add_text(kChatTemplate, chat_template);
   auto done =
       add_matrix(out, "token_embd", model.embedding, c.vocab_size, c.d_model, WeightKind::int8);
   if (done && !c.tied_embeddings) {
@@ -467,10 +485,12 @@ Result<LoadedModelFile> read_model_file(const std::filesystem::path& path) {
   if (!config) return config.error();
   auto tokenizer = read_tokenizer(*file, config->vocab_size);
   if (!tokenizer) return tokenizer.error();
+  auto chat_template = read_chat_template(*file);
+  if (!chat_template) return chat_template.error();
   auto tensors = read_tensors(*file, *config);
   if (!tensors) return tensors.error();
   return LoadedModelFile{std::move(*tensors), std::move(*tokenizer), read_provenance(*file),
-                         mapping};
+                         mapping, std::move(*chat_template)};
 }
 
 }  // namespace tristill

@@ -19,6 +19,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/mapped_file.h"
@@ -67,10 +68,16 @@ struct ModelTensors {
 // metrics, licence). Shown by /v1/models.
 using Provenance = std::map<std::string, std::string>;
 
-// Writes the file atomically (temp, fsync, rename). Errors: invalid_argument when shapes do not
-// fit the config, resource_exhausted on a full disk. Same input, same bytes.
+// A chat template (Jinja), under GGUF's key "tokenizer.chat_template". Its language is for
+// server/jinja to judge; larger ones are refused here.
+constexpr size_t kMaxChatTemplateBytes = 256 << 10;
+
+// Writes the file atomically (temp, fsync, rename); an empty chat_template is none. Errors:
+// invalid_argument when shapes do not fit the config, resource_exhausted on a full disk. Same
+// input, same bytes.
 Result<void> write_model_file(const std::filesystem::path& path, const ModelTensors& model,
-                              const Tokenizer& tokenizer, const Provenance& provenance);
+                              const Tokenizer& tokenizer, const Provenance& provenance,
+                              std::string_view chat_template = {});
 
 // Opens it: every length and every code is checked, matrices are views of the mapped file.
 // Errors: not_found; corrupt naming the tensor or key; invalid_argument for an architecture or type
@@ -80,6 +87,7 @@ struct LoadedModelFile {
   std::shared_ptr<const Tokenizer> tokenizer;
   Provenance provenance;
   std::shared_ptr<const MappedFile> mapping = nullptr;  // what stored matrices view
+  std::string chat_template = {};  // empty: none
 };
 Result<LoadedModelFile> read_model_file(const std::filesystem::path& path);
 

@@ -37,7 +37,12 @@ class SentencePieceTokenizer final : public Tokenizer {
     }
     fingerprint_ = to_hex(sha256(model));
     byte_ids_.fill(kNoToken);
-    for (int id = 0; id < processor_.GetPieceSize(); ++id) add_piece(id);
+    std::vector<ControlPieces::Piece> controls;
+    for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+      add_piece(id);
+      if (processor_.IsControl(id)) controls.push_back({pieces_.back(), id});
+    }
+    control_pieces_ = ControlPieces(std::move(controls));
     special_.bos = processor_.bos_id();
     special_.eos = processor_.eos_id();
     special_.unk = processor_.unk_id();
@@ -72,6 +77,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
   size_t vocab_size() const override { return pieces_.size(); }
   const SpecialTokens& special() const override { return special_; }
+  const ControlPieces& control_pieces() const override { return control_pieces_; }
   std::string_view serialized() const override { return serialized_; }
   const std::string& fingerprint() const override { return fingerprint_; }
 
@@ -134,6 +140,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::string serialized_;
   std::string fingerprint_;
   SpecialTokens special_;
+  ControlPieces control_pieces_;
   std::vector<std::string> pieces_, bytes_;
   std::array<TokenId, 256> byte_ids_{};
 };

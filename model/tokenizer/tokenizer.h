@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/tokenizer/control_pieces.h"
 
 namespace tristill {
 
@@ -50,6 +51,9 @@ class Tokenizer {
 
   virtual size_t vocab_size() const = 0;
   virtual const SpecialTokens& special() const = 0;
+  // The spellings of control tokens. Pieces of the type "user defined" are none: they are text, and
+  // encode() gives their ids for it.
+  virtual const ControlPieces& control_pieces() const = 0;
   // The serialized SentencePiece model this was built from.
   virtual std::string_view serialized() const = 0;
   // sha256 of serialized(), hex: what a trace names as its tokenizer.
@@ -61,11 +65,6 @@ class Tokenizer {
     return text;
   }
 };
-
-// PSM prompt (Bavarian et al. 2022): <fim_prefix> P <fim_suffix> S <fim_middle>.
-// invalid_argument with param "suffix" when the model has no such tokens.
-Result<std::vector<TokenId>> fim_prompt(const Tokenizer& tokenizer, std::string_view prefix,
-                                        std::string_view suffix);
 
 // Piece names of the special tokens in every tokenizer that we train.
 inline constexpr std::string_view kFimPrefixPiece = "<fim_prefix>";

@@ -86,10 +86,12 @@ class Pair {
     }
     cpu.backend->forward(batch);
     gpu.backend->forward(batch);
+    expect_same_states(rows);
     expect_same_rows(rows);
     std::vector<uint32_t> some;
     for (size_t i = rows.size(); i-- > 0; i -= std::min<size_t>(i, 2)) some.push_back(rows[i]);
     expect_same_rows(some);
+    expect_same_states(some);
   }
 
   void expect_same_cache() {
@@ -123,6 +125,14 @@ class Pair {
       }
     }
     return false;
+  }
+
+  void expect_same_states(const std::vector<uint32_t>& rows) {
+    const auto expected = cpu.backend->states(rows);
+    const auto states = gpu.backend->states(rows);
+    ASSERT_EQ(expected.size(), rows.size() * model->config.d_model);
+    ASSERT_EQ(states.size(), expected.size());
+    EXPECT_EQ(0, std::memcmp(states.data(), expected.data(), expected.size_bytes()));
   }
 
   void expect_same_rows(const std::vector<uint32_t>& rows) {
@@ -220,7 +230,8 @@ TEST_F(CudaBackendTest, BlocksAreCopiedReadAndWritten) {
   EXPECT_EQ(bytes, copied);
 }
 
-// Whole generations: sampled and greedy, with log-probabilities, drafts and a shared beginning.
+// Whole generations: sampled and greedy, with log-probabilities, drafts and a shared beginning; and
+// embeddings.
 TEST_F(CudaBackendTest, EnginesSayTheSame) {
   const auto model = model_named("tiny");
   const auto said = [&](Device device) {
@@ -233,6 +244,8 @@ TEST_F(CudaBackendTest, EnginesSayTheSame) {
       if (i == 3) request.prompt_logprobs = true;
       requests.push_back(std::move(request));
     }
+    requests.push_back(engine::request_of(engine::prompt_of(70), 0));
+    requests.back().embed = true;
     auto generations = engine.submit_all(std::move(requests));
     EXPECT_TRUE(generations);
     std::vector<std::pair<TokenId, float>> all;
@@ -241,11 +254,12 @@ TEST_F(CudaBackendTest, EnginesSayTheSame) {
       EXPECT_EQ(story.end.finish, engine::FinishReason::length) << story.end.error;
       for (const auto& event : story.prompt) all.emplace_back(event.token, event.logprob);
       for (const auto& event : story.output) all.emplace_back(event.token, event.logprob);
+      for (const float x : story.end.embedding) all.emplace_back(kNoToken, x);
     }
     return all;
   };
   const auto expected = said(Device::cpu);
-  EXPECT_EQ(expected.size(), 6 * 12 + 23U);
+  EXPECT_EQ(expected.size(), 6 * 12 + 23U + model->config.d_model);
   EXPECT_EQ(said(Device::cuda), expected);
 }
 

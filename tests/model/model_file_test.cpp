@@ -38,6 +38,35 @@ class ModelFileTest : public ::testing::Test {
   ModelTensors small_;
 };
 
+TEST_F(ModelFileTest, AChatTemplateComesBackAndTheRestIsTheSame) {
+  const std::string plain = written(small_);
+  const auto write = [&](const std::string& chat_template) {
+    return write_model_file(path_, small_, *test::tiny_tokenizer(), {{"job", "ftjob-1"}},
+                            chat_template);
+  };
+  EXPECT_EQ(read_model_file(path_)->chat_template, "");
+  const std::string own = "{% for m in messages %}{{ m.content }}\n{% endfor %}\xC3\xA9";
+  ASSERT_TRUE(write(own));
+  EXPECT_EQ(read_model_file(path_)->chat_template, own);
+  ASSERT_TRUE(write(""));
+  EXPECT_EQ(*read_file(path_), plain);
+  EXPECT_EQ(write(std::string(kMaxChatTemplateBytes + 1, 'a')).error().param, "chat_template");
+  EXPECT_EQ(write("\xFF").error().param, "chat_template");
+}
+
+TEST_F(ModelFileTest, AChatTemplateOfAnotherTypeIsRefused) {
+  ASSERT_TRUE(write_model_file(path_, small_, *test::tiny_tokenizer(), {}, "template"));
+  std::string bytes = *read_file(path_);
+  const std::string key = "tokenizer.chat_template";
+  const size_t type = bytes.find(key) + key.size();
+  bytes[type] = static_cast<char>(GgufType::u64);  // the length of the text is its value then
+  bytes.erase(type + 12, std::string("template").size());
+  const auto loaded = reread(bytes);
+  ASSERT_FALSE(loaded);
+  EXPECT_NE(loaded.error().message.find("chat_template"), std::string::npos)
+      << loaded.error().message;
+}
+
 void expect_equal(const IntegerMatrix& a, const IntegerMatrix& b) {
   EXPECT_EQ(a.rows, b.rows);
   EXPECT_EQ(unpacked_values(a), unpacked_values(b));

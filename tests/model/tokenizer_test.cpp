@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "base/random.h"
+#include "model/tokenizer/fim.h"
 #include "model/tokenizer/sentencepiece_proto.h"
 #include "tests/support/test_model.h"
 
@@ -36,6 +37,18 @@ TEST(Tokenizer, TextNeverBecomesASpecialToken) {
     EXPECT_NE(id, special.eos);
     EXPECT_NE(id, special.file_sep);
   }
+}
+
+TEST(Tokenizer, ControlPiecesAreThoseThatTextCannotSpell) {
+  const auto tokenizer = test::tiny_tokenizer();
+  const ControlPieces& pieces = tokenizer->control_pieces();
+  EXPECT_EQ(pieces.all().size(), 5U);  // the end of a document and four of files and holes
+  for (const auto& [spelling, id] : pieces.all()) {
+    EXPECT_EQ(tokenizer->piece_of(id), spelling);
+    EXPECT_TRUE(tokenizer->bytes_of(id).empty());
+    EXPECT_EQ(pieces.longest_at(spelling + "x")->id, id);
+  }
+  EXPECT_FALSE(pieces.longest_at("<unk>"));
 }
 
 TEST(Tokenizer, MergesAreUsed) {

@@ -88,6 +88,39 @@ TEST(Transformer, LogitsEqualTheIndependentForwardPass) {
   EXPECT_EQ(n_models, 4U);
 }
 
+// Rounded to int8 and multiplied with the head's rows they are the logits.
+TEST(Transformer, StatesAreWhatTheOutputHeadIsGiven) {
+  const ModelConfig config = tiny_config();  // without a cap; the head is the embedding
+  const auto model = random_model(config, kSeed);
+  const IntegerMatrix head = random_tensors(config, kSeed).embedding;
+  const auto tokens = some_tokens(20);
+  KvCache cache(config, kBlocks);
+  ThreadTeam team(2);
+  Transformer transformer(model, cache, team, config.max_context);
+  const auto blocks = acquire(cache, tokens.size());
+  const Segment segment[] = {{tokens, 0, blocks}};
+  transformer.forward(segment);
+  const uint32_t rows[] = {19, 0, 7};
+  const auto span = transformer.states(rows);
+  const std::vector<float> states(span.begin(), span.end());
+  const size_t d = config.d_model;
+  ASSERT_EQ(states.size(), 3 * d);
+  std::vector<int8_t> q(states.size());
+  float scale[3];
+  int32_t sum[3];
+  kernels::kScalar.quantize_tokens(states.data(), 3, d, q.data(), scale, sum);
+  const auto logits = transformer.logits(rows);
+  for (size_t i = 0; i < 3; ++i) {
+    for (size_t v = 0; v < config.vocab_size; ++v) {
+      int32_t product = 0;
+      for (size_t c = 0; c < d; ++c) product += q[i * d + c] * head.values[v * d + c];
+      ASSERT_EQ(logits[i * config.vocab_size + v],
+                static_cast<float>(product) * (head.scale[v] * scale[i]))
+          << "row " << rows[i] << ", token " << v;
+    }
+  }
+}
+
 TEST(Transformer, SplitsThreadsAndInstructionSetsGiveTheSameBits) {
   const auto tokens = some_tokens(70);
   for (const char* name : {"tiny", "plain", "int8", "window"}) {

@@ -102,6 +102,9 @@ Result<Record> parse_record(std::string_view line) {
   fields.whole("prompt_tokens", 0, kMaxRecordTokens, record.prompt_tokens);
   fields.raw("tokens");
   fields.raw("top_logprobs");
+  // POST /v1/score says them for readers; what is listed implies them.
+  fields.raw("token_logprobs");
+  fields.raw("other_logprobs");
   fields.finish();
   if (fields.failed()) return fields.error();
   if (!is_fingerprint(record.tokenizer)) return bad("tokenizer", "64 lower-case hex digits");

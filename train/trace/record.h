@@ -9,7 +9,8 @@
 //    "top_logprobs": [null, [[id, logprob], ...], ...],   one entry a token: the teacher's
 //                  distribution over the token at that position given those before; null where
 //                  unknown (always so for the first). Natural logarithms, at temperature 1.
-//    "text": "..."}                        optional: the decoded tokens, for readers
+//    "text": "...",                        optional: the decoded tokens, for readers
+//    "token_logprobs": [...], "other_logprobs": [...]}    optional, as POST /v1/score answers them
 // P(other) of a position is what the listed probabilities leave to 1.
 #pragma once
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "tests/model/engine/story.h"
+#include "tests/support/test_model.h"
 
 namespace tristill::engine {
 namespace {
@@ -60,6 +62,58 @@ TEST(Engine, AStopTokenEndsWithoutBeingEmitted) {
   EXPECT_EQ(story.tokens(), std::vector<TokenId>(all.begin(), all.begin() + static_cast<long>(at)));
 }
 
+// Greedy and drawn, alone and with the text that would come without min_tokens as its drafts.
+TEST(Engine, NoStopTokenIsChosenBeforeMinTokens) {
+  Engine engine(tiny_model(), options());
+  for (const float temperature : {0.0F, 0.8F}) {
+    auto request = request_of(prompt_of(10), 40);
+    request.sampling.temperature = temperature;
+    const auto free = read(submit(engine, request)).tokens();
+    request.stop_tokens = {free[0], free[3], free[7]};
+    EXPECT_TRUE(read(submit(engine, request)).output.empty());
+    // What comes when they can never be chosen.
+    auto never = request;
+    for (const TokenId token : request.stop_tokens) {
+      never.sampling.logit_bias.emplace_back(token, -1e30F);
+    }
+    const auto others = read(submit(engine, never)).tokens();
+    for (const bool predicts : {false, true}) {
+      request.prediction = predicts ? free : std::vector<TokenId>{};
+      request.min_tokens = 25;
+      const Story story = read(submit(engine, request));
+      const auto tokens = story.tokens();
+      ASSERT_GE(tokens.size(), 25U);
+      EXPECT_TRUE(std::equal(tokens.begin(), tokens.begin() + 25, others.begin()));
+      request.prediction = others;  // of which all comes true, until a stop token may come
+      EXPECT_EQ(read(submit(engine, request)).tokens(), tokens);
+      request.min_tokens = 1000;
+      const Story longest = read(submit(engine, request));
+      EXPECT_EQ(longest.tokens(), others);
+      EXPECT_EQ(longest.end.finish, FinishReason::length);
+    }
+  }
+}
+
+TEST(Engine, EosIsAStopTokenUnlessItIsIgnored) {
+  const auto tokenizer = test::tiny_tokenizer();
+  const TokenId eos = tokenizer->special().eos;
+  ModelConfig config = tiny_config();
+  config.vocab_size = static_cast<uint32_t>(tokenizer->vocab_size());
+  Engine engine(make_model("ends", {.tensors = random_tensors(config, kSeed),
+                                    .tokenizer = tokenizer,
+                                    .provenance = {}}),
+                options());
+  auto request = request_of(prompt_of(5), 12);
+  request.sampling.logit_bias = {{eos, 1e30F}};
+  EXPECT_EQ(read(submit(engine, request)).end.finish, FinishReason::stop);
+  request.min_tokens = 7;
+  const Story story = read(submit(engine, request));
+  EXPECT_EQ(story.output.size(), 7U);
+  EXPECT_EQ(story.end.finish, FinishReason::stop);
+  request.ignore_eos = true;
+  EXPECT_EQ(read(submit(engine, request)).tokens(), std::vector<TokenId>(12, eos));
+}
+
 TEST(Engine, MaxTokensZeroOnlyScoresThePrompt) {
   Engine engine(tiny_model(), options());
   auto request = request_of(prompt_of(128), 0);
@@ -104,6 +158,49 @@ TEST(Engine, TheChosenTokensLogprobIsTheFloatOfTheTopList) {
   for (const auto& event : read(submit(engine, request)).output) {
     EXPECT_TRUE(event.has_logprobs);
     EXPECT_TRUE(event.top_logprobs.empty());
+  }
+}
+
+TEST(Engine, TheFinishNamesTheStopTokenWithItsLogprob) {
+  Engine engine(tiny_model(), options());
+  auto request = request_of(prompt_of(5), 10);
+  request.logprobs = 2;
+  const Story whole = read(submit(engine, request));
+  ASSERT_EQ(whole.output.size(), 10U);
+  EXPECT_EQ(whole.end.token, kNoToken);
+  EXPECT_FALSE(whole.end.has_logprobs);
+  request.stop_tokens = {whole.output[9].token};
+  const Story story = read(submit(engine, request));
+  ASSERT_LT(story.output.size(), 10U);
+  const TokenEvent& same = whole.output[story.output.size()];
+  EXPECT_EQ(story.end.finish, FinishReason::stop);
+  EXPECT_EQ(story.end.token, same.token);
+  EXPECT_TRUE(story.end.has_logprobs);
+  EXPECT_EQ(story.end.logprob, same.logprob);
+  EXPECT_EQ(story.end.top_logprobs.size(), 2U);
+}
+
+TEST(Engine, TokensThatAreListedAndTheOthersSumToOne) {
+  Engine engine(tiny_model(), options());
+  auto request = request_of(prompt_of(12), 12);
+  request.logprobs = 3;
+  request.prompt_logprobs = true;
+  request.other_logprobs = true;
+  const Story story = read(submit(engine, request));
+  EXPECT_EQ(story.prompt[0].other_logprob, 0.0F);  // no logits lead to the first token
+  std::vector<TokenEvent> scored(story.prompt.begin() + 1, story.prompt.end());
+  scored.insert(scored.end(), story.output.begin(), story.output.end());
+  ASSERT_EQ(scored.size(), 23U);
+  for (const auto& event : scored) {
+    const auto listed = std::ranges::find(event.top_logprobs, event.token, &TokenLogprob::token);
+    double sum = std::exp(static_cast<double>(event.other_logprob));
+    if (listed == event.top_logprobs.end()) sum += std::exp(static_cast<double>(event.logprob));
+    for (const auto& top : event.top_logprobs) sum += std::exp(static_cast<double>(top.logprob));
+    EXPECT_NEAR(sum, 1.0, 1e-6);
+  }
+  request.other_logprobs = false;
+  for (const auto& event : read(submit(engine, request)).output) {
+    EXPECT_EQ(event.other_logprob, 0.0F);
   }
 }
 

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "model/engine/engine.h"
+#include "model/grammar/grammar_builder.h"
+#include "tests/model/listed_tokens.h"
 #include "tests/model/random_model.h"
 
 namespace tristill::engine {
@@ -18,8 +20,22 @@ constexpr uint64_t kSeed = 7;
 constexpr std::chrono::seconds kPatience{60};  // a hang becomes a failure
 
 inline std::shared_ptr<const Model> tiny_model() {
-  static const auto model = random_model(tiny_config(), kSeed);
+  static const auto model = make_model("random", {.tensors = random_tensors(tiny_config(), kSeed),
+                                                  .tokenizer = byte_tokens(300),
+                                                  .provenance = {}});
   return model;
+}
+
+// Words in brackets, one after the other: [a|bcd|ef]
+inline std::shared_ptr<const Grammar> words_in_brackets() {
+  GrammarBuilder b;
+  const auto words = b.rule("words");
+  const auto word = b.repeat(b.code_points({{'a', 'z'}}), 1, 9);
+  const auto more = b.repeat(b.sequence({b.literal("|"), word}), 0, std::nullopt);
+  b.define(words, b.sequence({b.literal("["), word, more, b.literal("]")}));
+  auto grammar = b.build(words);
+  EXPECT_TRUE(grammar);
+  return *grammar;
 }
 
 // Room for a generation that outlasts every test; it is cancelled, not awaited.

@@ -7,16 +7,26 @@
 
 #include "base/file_lock.h"
 #include "base/log.h"
-#include "base/name.h"
-#include "base/sha256.h"
 #include "model/kernels/kernels.h"
+#include "server/access/gate.h"
+#include "server/access/key_store.h"
+#include "server/access/routes.h"
+#include "server/compat/fim.h"
+#include "server/compat/llama_cpp.h"
 #include "server/http/listener.h"
 #include "server/jobs/service.h"
+#include "server/models/model_files.h"
 #include "server/models/registry.h"
 #include "server/models/routes.h"
-#include "server/openai/completions.h"
-#include "server/openai/tokens.h"
+#include "server/openai/routes.h"
+#include "server/ops/access_log.h"
+#include "server/ops/debug_routes.h"
+#include "server/ops/engine_watch.h"
+#include "server/ops/introspection.h"
 #include "server/ops/metrics.h"
+#include "server/ops/model_metrics.h"
+#include "server/ops/process_metrics.h"
+#include "server/ops/request_history.h"
 #include "server/ops/routes.h"
 #include "server/traces/service.h"
 
@@ -26,6 +36,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::milliseconds kDrainPoll{250};
+constexpr std::chrono::milliseconds kWorkerPatience{30000};  // for a checkpoint and last answers
 
 engine::EngineOptions engine_options(const Settings& settings) {
   engine::EngineOptions options;
@@ -56,37 +67,59 @@ fs::path worker_path(const Settings& settings) {
   return fs::read_symlink("/proc/self/exe").parent_path() / "tristill-worker";
 }
 
-std::vector<fs::path> model_files(const fs::path& folder) {
-  std::vector<fs::path> files;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(folder, none)) {
-    if (entry.path().extension() == ".gguf") files.push_back(entry.path());
+models::NamePolicy name_policy(const Settings& settings) {
+  using Unknown = models::NamePolicy::Unknown;
+  const Unknown unknown = settings.unknown_model == "serve" ? Unknown::serve
+                          : settings.unknown_model == "404" ? Unknown::refuse
+                                                            : Unknown::automatic;
+  models::NamePolicy policy{.aliases = {}, .unknown = unknown};
+  for (const std::string& alias : settings.model_aliases) {
+    const size_t equals = alias.find('=');
+    policy.aliases[alias.substr(0, equals)] = alias.substr(equals + 1);
   }
-  std::sort(files.begin(), files.end());
-  return files;
+  return policy;
+}
+
+std::chrono::milliseconds to_ms(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
 }
 
 }  // namespace
 
 struct App::Parts {
   explicit Parts(const Settings& given)
-      : settings(given), registry(engine_options(given), packing_options(given)) {}
+      : settings(given),
+        registry(engine_options(given), packing_options(given)),
+        watch(to_ms(given.stall_seconds)) {}
 
   Result<void> prepare_data();
   Result<void> load_models();
   Result<void> open_services();
+  http::ListenerOptions listener_options();
+  Result<void> open_keys();
+  void add_routes();
   Result<void> listen();
+  bool is_alive();
 
   Settings settings;
   std::optional<FileLock> lock;
   ops::Metrics metrics;
+  ops::RequestHistory history{metrics};
   models::Registry registry;
+  openai::Services services{.registry = registry, .metrics = metrics, .history = history};
+  std::optional<models::ModelFiles> model_files;
+  ops::EngineWatch watch;
   http::Router router;
   std::unique_ptr<traces::TraceService> traces;
   std::unique_ptr<jobs::JobService> jobs;
+  std::unique_ptr<access::KeyStore> keys;
   std::unique_ptr<http::Listener> listener;
   int port = 0;
   std::atomic<bool> draining{false};
+
+  // What a reload brings up to date beside models and names: each says whether it could, and keeps
+  // what it had when it could not. By what it is about: "api keys".
+  std::map<std::string, std::function<Result<void>(const Settings& fresh)>> reload_hooks;
 };
 
 Result<void> App::Parts::prepare_data() {
@@ -112,38 +145,19 @@ Result<void> App::Parts::prepare_data() {
   return {};
 }
 
-// A model's name is its file's stem.
-Result<void> publish_file(models::Registry& registry, const fs::path& path) {
-  const std::string name = path.stem().string();
-  if (!is_name(name)) {
-    return Error{ErrorCode::invalid_argument,
-                 "the file's stem is the model's name; accepted are " + std::string(kAcceptedNames),
-                 "model"};
-  }
-  return registry.publish(name, fs::absolute(path));
-}
-
 Result<void> App::Parts::load_models() {
+  auto chat_template = chat::read_template_choice(settings.chat_template);
+  if (!chat_template) return chat_template.error();
+  registry.use_chat_template(std::move(*chat_template));
   if (!settings.draft_model.empty()) {
     if (auto done = registry.load_draft_model(settings.draft_model); !done) {
       return Error{done.error().code, settings.draft_model.string() + ": " + done.error().message,
                    "draft_model"};
     }
   }
-  // A trained model that is damaged must not keep the others from being served.
-  for (const fs::path& path : model_files(settings.data / "models")) {
-    if (auto done = publish_file(registry, path); !done) {
-      log_warn("model not served", {{"path", path.string()}, {"reason", done.error().message}});
-    }
-  }
-  for (const std::string& file : settings.models) {
-    if (auto done = publish_file(registry, file); !done) {
-      Error error = done.error();
-      error.message = file + ": " + error.message;
-      return error;
-    }
-  }
-  return {};
+  registry.set_names(name_policy(settings));
+  model_files.emplace(registry, settings.data / "models", settings.models);
+  return model_files->load_all();
 }
 
 Result<void> App::Parts::open_services() {
@@ -169,91 +183,72 @@ Result<void> App::Parts::open_services() {
   return {};
 }
 
-void collect_gauges(ops::Metrics& metrics, const models::Registry& registry,
-                    const jobs::JobService& jobs) {
-  for (const auto& served : registry.list()) {
-    const engine::EngineStats stats = served->engine->stats();
-    const std::map<std::string, std::string> model = {{"model_name", served->name}};
-    const double cache_tokens = stats.kv_tokens_total;
-    const auto gauge = [&](const char* name, const char* help, double value) {
-      metrics.gauge(name, help, model, value);
-    };
-    gauge("tristill_num_requests_running", "Sequences being computed", stats.running);
-    gauge("tristill_num_requests_waiting", "Sequences that wait", stats.waiting);
-    gauge("tristill_kv_cache_usage_ratio", "Share of the KV cache in use",
-          cache_tokens == 0 ? 0 : stats.kv_tokens_used / cache_tokens);
-    gauge("tristill_engine_steps", "Steps computed since the model was loaded",
-          static_cast<double>(stats.steps));
-    gauge("tristill_engine_cancelled", "Sequences whose reader left, since the model was loaded",
-          static_cast<double>(stats.cancelled));
-    gauge("tristill_prefix_cache_tokens", "Tokens that the prefix cache holds",
-          stats.kv_tokens_cached);
-    gauge("tristill_prefix_cache_hit_tokens",
-          "Prompt tokens found in the prefix cache, since the model was loaded",
-          static_cast<double>(stats.cached_prompt_tokens));
-    gauge("tristill_prefix_cache_evicted_blocks", "Blocks given up, since the model was loaded",
-          static_cast<double>(stats.evicted_blocks));
-    gauge("tristill_draft_tokens_accepted", "Guessed tokens that were right, since it was loaded",
-          static_cast<double>(stats.accepted_draft_tokens));
-    gauge("tristill_draft_tokens_rejected", "Guessed tokens that were wrong, since it was loaded",
-          static_cast<double>(stats.rejected_draft_tokens));
-    gauge("tristill_preemptions", "Sequences that gave up their place, since it was loaded",
-          static_cast<double>(stats.preempted));
-    gauge("tristill_model_weight_bytes", "Resident weights",
-          static_cast<double>(served->model->weight_bytes));
-  }
-  for (const auto& [state, count] : jobs.counts()) {
-    metrics.gauge("tristill_jobs", "Training jobs by state", {{"state", state}},
-                  static_cast<double>(count));
-  }
-}
-
-// One line a request. What watches the daemon asks often and says little: seen with --log-level
-// debug only.
-void log_exchange(const http::Exchange& exchange) {
-  const bool is_watcher = exchange.path == "/health" || exchange.path == "/livez" ||
-                          exchange.path == "/readyz" || exchange.path == "/metrics";
-  log_event(is_watcher ? LogLevel::debug : LogLevel::info, "request",
-            {{"method", exchange.method},
-             {"path", exchange.path},
-             {"status", std::to_string(exchange.status)},
-             {"ms", std::to_string(static_cast<int64_t>(exchange.seconds * 1000))},
-             {"request", exchange.request_id}});
-}
-
-bool is_loopback(const std::string& host) {
-  return host.starts_with("127.") || host == "localhost" || host == "::1";
-}
-
-std::string url_of(const std::string& host, int port) {
-  const bool is_v6 = host.find(':') != std::string::npos;
-  return "http://" + (is_v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
-}
-
-Result<void> App::Parts::listen() {
-  openai::add_routes(router, registry, metrics);
-  openai::add_token_routes(router, registry);
-  models::add_routes(router, registry);
-  ops::add_routes(router, registry, metrics, [this] { return draining.load(); });
-  jobs->add_routes(router);
-  traces->add_routes(router);
-  metrics.on_collect([this](ops::Metrics& m) { collect_gauges(m, registry, *jobs); });
+http::ListenerOptions App::Parts::listener_options() {
   http::ListenerOptions options;
   options.host = settings.host;
   options.port = settings.port;
-  if (!settings.api_key.empty()) options.api_key_sha256 = to_hex(sha256(settings.api_key));
-  listener = std::make_unique<http::Listener>(router, options, [this](const http::Exchange& e) {
+  options.socket_mode = static_cast<unsigned>(std::stoul(settings.socket_mode, nullptr, 8));
+  options.tls = {settings.tls_cert, settings.tls_key, settings.tls_client_ca};
+  options.sites = {settings.allowed_hosts, settings.cors_origins};
+  options.gate = access::make_gate(*keys);
+  return options;
+}
+
+Result<void> App::Parts::open_keys() {
+  auto opened = access::KeyStore::open(
+      {.path = settings.data / "keys.json", .setting_key = settings.api_key});
+  if (!opened) return opened.error();
+  keys = std::move(*opened);
+  services.limits = &keys->limits();
+  reload_hooks["API keys"] = [this](const Settings& fresh) { return keys->reload(fresh.api_key); };
+  reload_hooks["certificates"] = [this](const Settings&) { return listener->reload(); };
+  return {};
+}
+
+void App::Parts::add_routes() {
+  access::add_routes(router, *keys);
+  openai::add_routes(router, services);
+  compat::add_fim_routes(router, services);
+  compat::add_llama_cpp_routes(router, services);
+  models::add_routes(router, registry);
+  models::add_change_routes(router, registry, *model_files);
+  ops::add_routes(router, registry, metrics,
+                  {.is_draining = [this] { return draining.load(); },
+                   .is_alive = [this] { return is_alive(); }});
+  ops::add_introspection_routes(router, registry);
+  ops::add_debug_routes(router, history);
+  jobs->add_routes(router);
+  traces->add_routes(router);
+  metrics.on_collect([this](ops::Scrape& scrape) {
+    ops::collect_process(scrape);
+    ops::collect_models(scrape, metrics, registry);
+    for (const auto& [state, count] : jobs->counts()) {
+      scrape.gauge("tristill_jobs", "Training jobs by state", {{"state", state}},
+                   static_cast<double>(count));
+    }
+  });
+}
+
+bool App::Parts::is_alive() {
+  return watch.alive(registry.totals(), ops::EngineWatch::Clock::now());
+}
+
+Result<void> App::Parts::listen() {
+  if (auto done = open_keys(); !done) return done;
+  add_routes();
+  listener = std::make_unique<http::Listener>(router, listener_options(), [this](const auto& e) {
     metrics.request(e.method, e.route, e.status, e.seconds);
-    log_exchange(e);
+    ops::log_exchange(e, history);
   });
   const auto bound = listener->bind();
   if (!bound) return bound.error();
   port = *bound;
-  if (settings.api_key.empty() && !is_loopback(settings.host)) {
-    log_warn("anyone who reaches this address may use it; set an API key",
-             {{"host", settings.host}});
+  if (!listener->is_local() && settings.allow_open_network != "yes") {
+    if (auto guarded = keys->must_guard(); !guarded) return guarded;
+  } else if (!listener->is_local() && keys->is_open()) {
+    log_warn("anyone who reaches this address may do everything: no API key exists");
   }
-  log_info("listening", {{"url", url_of(settings.host, port)}});
+  log_info("listening", {{"url", listener->url()}});
   return {};
 }
 
@@ -278,13 +273,43 @@ App::~App() = default;
 
 int App::port() const { return parts_->port; }
 
+std::string App::url() const { return parts_->listener->url(); }
+
+std::vector<http::Router::Name> App::routes() const { return parts_->router.routes(); }
+
 void App::run() { parts_->listener->serve(); }
+
+bool App::is_alive() { return parts_->is_alive(); }
+
+void App::reload(const Settings& fresh) {
+  Parts& parts = *parts_;
+  for (const auto& [what, reload_it] : parts.reload_hooks) {
+    if (auto done = reload_it(fresh); !done) {
+      log_error("not reloaded", {{"what", what}, {"reason", done.error().message}});
+    }
+  }
+  parts.registry.set_names(name_policy(fresh));
+  const auto changes = parts.model_files->rescan(fresh.models);
+  for (const std::string& name : settings_for_restart(parts.settings, fresh)) {
+    log_warn("a changed setting takes effect at the next start", {{"setting", name}});
+  }
+  log_info("reloaded", {{"models_served", changes.served.size()},
+                        {"models_removed", changes.removed.size()},
+                        {"models_failed", changes.failed.size()}});
+}
+
+std::chrono::milliseconds App::stop_patience() const {
+  const Settings& settings = parts_->settings;
+  return to_ms(settings.drain_delay_seconds + settings.drain_seconds) + kWorkerPatience;
+}
 
 void App::stop() {
   Parts& parts = *parts_;
   parts.draining = true;
+  log_info("stopping", {{"drain_delay_seconds", parts.settings.drain_delay_seconds},
+                        {"drain_seconds", parts.settings.drain_seconds}});
+  std::this_thread::sleep_for(to_ms(parts.settings.drain_delay_seconds));
   parts.registry.drain();
-  log_info("stopping", {{"drain_seconds", std::to_string(parts.settings.drain_seconds)}});
   const auto until = std::chrono::steady_clock::now() +
                      std::chrono::duration<double>(parts.settings.drain_seconds);
   while (!parts.registry.idle() && std::chrono::steady_clock::now() < until) {

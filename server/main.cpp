@@ -1,16 +1,22 @@
-// tristilld: settings -> app -> run until a signal asks to stop.
+// tristilld: settings -> app -> run until a signal asks to stop; SIGHUP reloads.
 #include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <functional>
+#include <initializer_list>
+#include <string>
 #include <thread>
 
 #include "base/exit_code.h"
 #include "base/log.h"
 #include "server/app.h"
+#include "server/service_notifier.h"
 #include "server/settings.h"
 
 namespace {
@@ -18,33 +24,103 @@ namespace {
 using tristill::server::App;
 using tristill::server::Settings;
 
-sigset_t stop_signals() {
+constexpr std::chrono::milliseconds kLookAfterEngines{5000};
+
+sigset_t set_of(std::initializer_list<int> all) {
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
+  for (const int signal : all) sigaddset(&signals, signal);
   return signals;
 }
 
-// The first signal drains, the second leaves at once: what was acknowledged is already on disk.
-void wait_for_signals(App& app) {
-  const sigset_t signals = stop_signals();
-  int signal = 0;
-  sigwait(&signals, &signal);
-  std::thread([signals] {
-    int again = 0;
-    sigwait(&signals, &again);
-    _exit(128 + again);
-  }).detach();
-  app.stop();
+const sigset_t kStopSignals = set_of({SIGTERM, SIGINT});
+const sigset_t kSignals = set_of({SIGTERM, SIGINT, SIGHUP});
+
+void set_up_log(const Settings& settings) {
+  using tristill::LogLevel;
+  const std::string& name = settings.log_level;
+  tristill::set_log_level(name == "debug"   ? LogLevel::debug
+                          : name == "warn"  ? LogLevel::warn
+                          : name == "error" ? LogLevel::error
+                                            : LogLevel::info);
+  tristill::set_log_format(settings.log_format == "json" ? tristill::LogFormat::json
+                                                         : tristill::LogFormat::human);
 }
 
-tristill::LogLevel level_of(const std::string& name) {
-  if (name == "debug") return tristill::LogLevel::debug;
-  if (name == "warn") return tristill::LogLevel::warn;
-  if (name == "error") return tristill::LogLevel::error;
-  return tristill::LogLevel::info;
-}
+// The running daemon, told by signals what to do and telling systemd what it does. One thread, but
+// for a reload, which may load models and has one of its own: a signal to stop does not wait.
+class Service {
+ public:
+  Service(App& app, tristill::server::ServiceNotifier& notifier,
+          std::function<tristill::Result<Settings>()> read_again)
+      : app_(app), notifier_(notifier), read_again_(std::move(read_again)) {}
+  ~Service() {
+    if (reloading_.joinable()) reloading_.join();
+  }
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  // Returns when the app has been told to stop and has done so. The first signal to stop drains,
+  // the second leaves at once: what was acknowledged is already on disk.
+  void follow_signals() {
+    notifier_.ready();
+    for (;;) {
+      const int signal = next_signal();
+      if (signal < 0) {
+        if (app_.is_alive()) notifier_.alive();
+      } else if (signal == SIGHUP) {
+        start_reload();
+      } else {
+        break;
+      }
+    }
+    std::thread([] {
+      int again = 0;
+      sigwait(&kStopSignals, &again);
+      _exit(128 + again);
+    }).detach();
+    notifier_.stopping(app_.stop_patience());
+    app_.stop();
+  }
+
+ private:
+  // Below zero when it is time to look after the engines.
+  int next_signal() const {
+    auto wait = std::chrono::nanoseconds(kLookAfterEngines);
+    if (const auto period = notifier_.watchdog()) {
+      wait = std::min<std::chrono::nanoseconds>(wait, *period / 2);
+    }
+    const timespec patience{wait.count() / 1000000000, wait.count() % 1000000000};
+    return sigtimedwait(&kSignals, nullptr, &patience);
+  }
+
+  // Signals that come during a reload ask for one more after it, however many they are.
+  void start_reload() {
+    if (n_asked_.fetch_add(1) > 0) return;
+    if (reloading_.joinable()) reloading_.join();  // it has done its last
+    reloading_ = std::thread([this] {
+      for (int n_seen = n_asked_; n_seen > 0; n_seen = n_asked_.fetch_sub(n_seen) - n_seen)
+        reload();
+    });
+  }
+
+  void reload() {
+    notifier_.reloading();
+    if (const auto fresh = read_again_()) {
+      set_up_log(*fresh);
+      app_.reload(*fresh);
+    } else {
+      tristill::log_error("settings not reloaded", {{"reason", fresh.error().message}});
+    }
+    notifier_.ready();
+  }
+
+  App& app_;
+  tristill::server::ServiceNotifier& notifier_;
+  const std::function<tristill::Result<Settings>()> read_again_;
+  std::atomic<int> n_asked_{0};  // reloads that have not been done yet
+  std::thread reloading_;
+};
 
 int fail(const tristill::Error& error) {
   tristill::log_error("cannot start", {{"reason", error.message}});
@@ -59,18 +135,19 @@ void raise_file_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int serve(const Settings& settings) {
-  tristill::set_log_level(level_of(settings.log_level));
+int serve(const Settings& settings, std::function<tristill::Result<Settings>()> read_again) {
+  set_up_log(settings);
   raise_file_limit();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
-  const sigset_t signals = stop_signals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every thread
+  pthread_sigmask(SIG_BLOCK, &kSignals, nullptr);  // inherited by every thread
+  auto notifier = tristill::server::ServiceNotifier::from_environment();
   auto app = App::start(settings);
   if (!app) return fail(app.error());
-  std::thread waiter([&app] { wait_for_signals(**app); });
+  Service service(**app, notifier, std::move(read_again));
+  std::thread follower([&service] { service.follow_signals(); });
   (*app)->run();
-  waiter.join();
+  follower.join();
   return tristill::kExitOk;
 }
 
@@ -78,7 +155,8 @@ int serve(const Settings& settings) {
 
 int main(int argc, char** argv) {
   try {
-    const auto settings = tristill::server::read_settings(argc, argv);
+    const auto read = [=] { return tristill::server::read_settings(argc, argv); };
+    const auto settings = read();
     if (!settings) return fail(settings.error());
     switch (settings->action) {
       case Settings::Action::help:
@@ -88,7 +166,7 @@ int main(int argc, char** argv) {
       case Settings::Action::print_config:
         std::fputs(tristill::server::describe(*settings).c_str(), stdout);
         return 0;
-      case Settings::Action::serve: return serve(*settings);
+      case Settings::Action::serve: return serve(*settings, read);
     }
   } catch (const std::exception& failure) {
     tristill::log_error("stopped by a defect", {{"reason", failure.what()}});

@@ -6,8 +6,10 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "base/atomic_file.h"
+#include "base/name.h"
 
 namespace tristill::server {
 namespace {
@@ -20,7 +22,7 @@ struct Setting {
   const char* help;
   std::function<std::string(Settings&, const std::string&)> set;  // what is accepted, or empty
   std::function<std::string(const Settings&)> show;
-  bool repeats = false;
+  std::vector<std::string> Settings::* list = nullptr;  // of a setting that may be repeated
   bool secret = false;  // never in the file, never shown
 };
 
@@ -37,6 +39,12 @@ std::string shown(T number) {
   std::string text = std::to_string(number);
   if (text.find('.') != std::string::npos) text.erase(text.find_last_not_of('0') + 1);
   if (text.ends_with('.')) text.pop_back();
+  return text;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
   return text;
 }
 
@@ -76,10 +84,109 @@ Setting file(const char* name, const char* help, std::filesystem::path Settings:
           [=](const Settings& s) { return (s.*member).string(); }};
 }
 
+// Words without a comma: several may stand in one value.
+Setting words(const char* name, const char* value_name, const char* help,
+              std::vector<std::string> Settings::* member) {
+  return {name,
+          value_name,
+          help,
+          [=](Settings& s, const std::string& text) -> std::string {
+            for (size_t from = 0; from <= text.size();) {
+              const size_t comma = std::min(text.find(',', from), text.size());
+              if (comma > from) (s.*member).push_back(text.substr(from, comma - from));
+              from = comma + 1;
+            }
+            return "";
+          },
+          [=](const Settings& s) { return joined(s.*member); },
+          member};
+}
+
+// Who may reach the daemon, and how.
+std::vector<Setting> network_settings() {
+  return {
+      word("allow_open_network", "WHETHER",
+           "listen beyond this machine although no API key exists: whoever finds the address may "
+           "do everything",
+           &Settings::allow_open_network, {"no", "yes"}),
+      word("tls_cert", "FILE", "PEM file of a certificate and its chain: HTTPS instead of HTTP",
+           &Settings::tls_cert),
+      word("tls_key", "FILE", "PEM file of its key", &Settings::tls_key),
+      word("tls_client_ca", "FILE", "PEM file of who signs the certificates that clients must show",
+           &Settings::tls_client_ca),
+      {"socket_mode", "MODE", "who may use the socket of --host unix:PATH, as of chmod",
+       [](Settings& s, const std::string& text) -> std::string {
+         const bool is_octal = text.find_first_not_of("01234567") == std::string::npos;
+         if (!is_octal || text.size() < 3 || text.size() > 4 ||
+             (text.size() == 4 && text[0] != '0'))
+           return "three octal digits such as 660";
+         s.socket_mode = text.size() == 3 ? "0" + text : text;
+         return "";
+       },
+       [](const Settings& s) { return s.socket_mode; }},
+      words("cors_origins", "ORIGINS",
+            "origins whose pages may use the API: https://ide.example, localhost for any of this "
+            "machine, * for all; may be repeated",
+            &Settings::cors_origins),
+      words("allowed_hosts", "NAMES",
+            "names this server answers to besides those of the loopback interface; may be repeated",
+            &Settings::allowed_hosts),
+  };
+}
+
+// What SIGHUP brings up to date (App::reload, and the log in main.cpp).
+constexpr std::string_view kReloaded[] = {"model",      "model_alias", "unknown_model", "log_level",
+                                          "log_format", "api_key",     "api_key_file"};
+
+// NAME=MODEL, or several with commas between. The names are those that clients send.
+std::string add_aliases(Settings& s, const std::string& text) {
+  constexpr size_t kMaxName = 128;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    const std::string pair = text.substr(at, end - at);
+    const size_t equals = pair.find('=');
+    const bool is_pair = equals != std::string::npos && equals > 0 && equals <= kMaxName;
+    if (!is_pair || !is_name(std::string_view(pair).substr(equals + 1))) {
+      return "NAME=MODEL, or several of them with commas between";
+    }
+    s.model_aliases.push_back(pair);
+    at = end + 1;
+  }
+  return "";
+}
+
+// Names and prompts of models, stopping and the log.
+std::vector<Setting> operation_settings() {
+  return {
+      word("chat_template", "FILE",
+           "chat template (Jinja) for all models, or the name of one: chatml, plain; default: the "
+           "model file's own, plain for files without",
+           &Settings::chat_template),
+      {"model_alias", "NAME=MODEL",
+       "name that clients send for a model: gpt-3.5-turbo-instruct=starter; may be repeated",
+       add_aliases, [](const Settings& s) { return joined(s.model_aliases); },
+       &Settings::model_aliases},
+      word("unknown_model", "HOW",
+           "what a name gets that no model has: serve, the first model; 404; auto, the only model "
+           "when one is served, else 404",
+           &Settings::unknown_model, {"auto", "serve", "404"}),
+      number<double>("drain_delay_seconds",
+                     "how long to go on serving after a signal to stop while /readyz says 503, for "
+                     "load balancers",
+                     &Settings::drain_delay_seconds, 0, 3600),
+      number<double>("stall_seconds",
+                     "a step that takes longer means a dead engine: /livez says 503, and systemd's "
+                     "watchdog restarts; 0: never",
+                     &Settings::stall_seconds, 0, 86400),
+      word("log_format", "FORMAT", "human: key=value lines; json: an object a line",
+           &Settings::log_format, {"human", "json"}),
+  };
+}
+
 const std::vector<Setting>& table() {
   static const std::vector<Setting> settings = [] {
     std::vector<Setting> all = {
-        word("host", "HOST", "address to listen on", &Settings::host),
+        word("host", "HOST", "address to listen on, or unix:PATH", &Settings::host),
         number<int>("port", "port to listen on; 0 takes any free one", &Settings::port, 0, 65535),
         {"data", "DIR", "folder of jobs, traces, corpora and trained models",
          [](Settings& s, const std::string& text) {
@@ -91,12 +198,7 @@ const std::vector<Setting>& table() {
            s.models.push_back(text);
            return std::string(text.empty() ? "a model file" : "");
          },
-         [](const Settings& s) {
-           std::string names;
-           for (const std::string& one : s.models) names += (names.empty() ? "" : ", ") + one;
-           return names;
-         },
-         /*repeats=*/true},
+         [](const Settings& s) { return joined(s.models); }, &Settings::models},
         word("api_key", "KEY",
              "key that clients must send; others see flags, so better by environment",
              &Settings::api_key),
@@ -141,6 +243,8 @@ const std::vector<Setting>& table() {
         word("log_level", "LEVEL", "least level that is logged", &Settings::log_level,
              {"debug", "info", "warn", "error"}),
     };
+    for (Setting& setting : network_settings()) all.push_back(std::move(setting));
+    for (Setting& setting : operation_settings()) all.push_back(std::move(setting));
     for (Setting& setting : all) setting.secret = std::string_view(setting.name) == "api_key";
     return all;
   }();
@@ -186,7 +290,8 @@ Result<void> apply_file(Settings& s, const std::string& path) {
       return Error{ErrorCode::invalid_argument,
                    path + ": \"" + key + "\" is no setting; see --help", key};
     }
-    const auto values = value.is_array() && found->repeats ? value : nlohmann::json::array({value});
+    const auto values =
+        value.is_array() && found->list != nullptr ? value : nlohmann::json::array({value});
     for (const auto& one : values) {
       if (!one.is_string() && !one.is_number()) {
         return refusal(*found, path + ": \"" + key + "\"", "a string or a number");
@@ -251,15 +356,14 @@ Result<Settings> read_settings(int argc, const char* const* argv) {
   for (const Setting& setting : table()) {
     const char* value = std::getenv(variable_of(setting).c_str());
     if (value == nullptr) continue;
-    if (setting.repeats) s.models.clear();
+    if (setting.list != nullptr) (s.*setting.list).clear();
     if (auto done = apply(s, setting, value, "environment " + variable_of(setting)); !done)
       return done.error();
   }
-  bool replaced = false;
+  std::set<const Setting*> replaced;
   for (const Flag& flag : line->flags) {
-    if (flag.setting->repeats && !replaced) {
-      s.models.clear();
-      replaced = true;
+    if (flag.setting->list != nullptr && replaced.insert(flag.setting).second) {
+      (s.*flag.setting->list).clear();
     }
     if (auto done = apply(s, *flag.setting, flag.value, "flag " + flag_of(*flag.setting)); !done)
       return done.error();
@@ -309,6 +413,17 @@ std::string describe(const Settings& settings) {
             (origin == settings.origins.end() ? "default" : origin->second) + ")\n";
   }
   return text;
+}
+
+std::vector<std::string> settings_for_restart(const Settings& running, const Settings& fresh) {
+  std::vector<std::string> names;
+  for (const Setting& setting : table()) {
+    const bool is_reloaded = std::ranges::find(kReloaded, setting.name) != std::end(kReloaded);
+    if (!is_reloaded && setting.show(running) != setting.show(fresh)) {
+      names.emplace_back(setting.name);
+    }
+  }
+  return names;
 }
 
 }  // namespace tristill::server

@@ -17,8 +17,17 @@ struct Settings {
   int port = 8080;
   std::filesystem::path data = "data";
   std::vector<std::string> models;
+  std::vector<std::string> model_aliases;  // NAME=MODEL: what clients send, what is served
+  std::string unknown_model = "auto";
   std::string api_key;  // empty: none is asked for
   std::string api_key_file;
+  std::string allow_open_network = "no";
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_client_ca;
+  std::string socket_mode = "0600";  // octal digits
+  std::vector<std::string> cors_origins;
+  std::vector<std::string> allowed_hosts;
   std::string worker;        // empty: tristill-worker beside this program
   uint32_t threads = 0;
   std::string pin_threads = "off";
@@ -31,11 +40,15 @@ struct Settings {
   uint32_t prefill_tokens = 64;
   uint32_t draft_tokens = 10;
   std::filesystem::path draft_model;
+  std::string chat_template;  // empty: the models' own
   std::string head = "int8";
   std::string isa = "auto";
   std::string device = "cpu";
+  double drain_delay_seconds = 0;
   double drain_seconds = 10;
+  double stall_seconds = 120;
   std::string log_level = "info";
+  std::string log_format = "human";
 
   enum class Action { serve, print_config, help, version } action = Action::serve;
   std::map<std::string, std::string> origins;  // "port" -> "flag --port"
@@ -47,5 +60,8 @@ Result<Settings> read_settings(int argc, const char* const* argv);
 std::string help_text();
 // Every setting, its value and its origin; an API key is shown as "***".
 std::string describe(const Settings& settings);
+
+// The names of settings that differ and that a reload (App::reload) does not take over.
+std::vector<std::string> settings_for_restart(const Settings& running, const Settings& fresh);
 
 }  // namespace tristill::server

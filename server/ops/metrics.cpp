@@ -2,6 +2,9 @@
 
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
+#include <iterator>
+
 namespace tristill::ops {
 namespace {
 
@@ -9,15 +12,6 @@ using Buckets = prometheus::Histogram::BucketBoundaries;
 
 Buckets request_buckets() {
   return {.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60};
-}
-
-Buckets first_token_buckets() {
-  return {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40};
-}
-
-// vLLM's start at 10 ms, too coarse for a small model on a CPU.
-Buckets next_token_buckets() {
-  return {.0005, .001, .002, .005, .01, .025, .05, .075, .1, .15, .2, .3, .5, .75, 1, 2.5, 5};
 }
 
 prometheus::Family<prometheus::Histogram>& histogram(prometheus::Registry& registry,
@@ -47,9 +41,10 @@ Metrics::Metrics()
       generated_tokens_(counter(registry_, "tristill_generation_tokens_total",
                                 "Generated tokens of completions that ended")),
       cancelled_(counter(registry_, "tristill_requests_cancelled_total",
-                         "Completions whose client left before the end")),
+                         "Completions whose client left before the end, by where they were")),
       finished_(counter(registry_, "tristill_request_success_total",
-                        "Choices that ended, by finish_reason")) {}
+                        "Choices that ended, by finish_reason")),
+      vllm_(registry_) {}
 
 void Metrics::request(const std::string& method, const std::string& route, int status,
                       double seconds) {
@@ -62,35 +57,61 @@ void Metrics::request(const std::string& method, const std::string& route, int s
   request_seconds_.Add({{"route", label}}, request_buckets()).Observe(seconds);
 }
 
-const ModelMetrics& Metrics::model(const std::string& name) {
+const ModelMetrics& Metrics::model(const std::string& name) { return series(name); }
+
+ModelMetrics& Metrics::series(const std::string& name) {
   const std::lock_guard lock(mutex_);
   const auto [place, is_new] = models_.try_emplace(name);
   ModelMetrics& made = place->second;
   if (!is_new) return made;
   const std::map<std::string, std::string> labels = {{"model_name", name}};
-  const auto finished = [&](const char* reason) {
-    return &finished_.Add({{"model_name", name}, {"finished_reason", reason}});
-  };
   made.first_token = &first_token_.Add(labels, first_token_buckets());
   made.next_token = &next_token_.Add(labels, next_token_buckets());
   made.e2e_latency = &e2e_latency_.Add(labels, request_buckets());
   made.prompt_tokens = &prompt_tokens_.Add(labels);
   made.generated_tokens = &generated_tokens_.Add(labels);
-  made.cancelled = &cancelled_.Add(labels);
-  made.finished_stop = finished("stop");
-  made.finished_length = finished("length");
-  made.finished_error = finished("error");
+  for (const Phase phase : {Phase::queue, Phase::prefill, Phase::decode}) {
+    made.cancelled[phase] =
+        &cancelled_.Add({{"model_name", name}, {"phase", std::string(to_string(phase))}});
+  }
+  for (const auto reason : {FinishedReason::stop, FinishedReason::length, FinishedReason::error}) {
+    made.finished[reason] =
+        &finished_.Add({{"model_name", name}, {"finished_reason", std::string(to_string(reason))}});
+  }
+  made.vllm = vllm_.make(name);
   return made;
 }
 
-void Metrics::gauge(const std::string& name, const std::string& help,
-                    const std::map<std::string, std::string>& labels, double value) {
+void Metrics::finished(const RequestRecord& record) {
+  if (record.model.empty()) return;
+  ModelMetrics& model = series(record.model);
+  VllmMetrics::finished(model.vllm, record);
+  for (const ChoiceRecord& choice : record.choices) {
+    const auto counted = model.finished.find(choice.finished_reason);
+    if (counted != model.finished.end()) counted->second->Increment();
+  }
+  model.prompt_tokens->Increment(static_cast<double>(record.prompt_tokens));
+  model.generated_tokens->Increment(static_cast<double>(generated_tokens(record)));
+  if (record.cancelled != Phase::none) return model.cancelled.at(record.cancelled)->Increment();
+  if (!record.choices.empty()) model.e2e_latency->Observe(record.total_ms / 1000);
+}
+
+void Scrape::gauge(const std::string& name, const std::string& help, const Labels& labels,
+                   double value) {
   prometheus::BuildGauge().Name(name).Help(help).Register(registry_).Add(labels).Set(value);
 }
 
+void Scrape::counter(const std::string& name, const std::string& help, const Labels& labels,
+                     double value) {
+  prometheus::BuildCounter().Name(name).Help(help).Register(registry_).Add(labels).Increment(value);
+}
+
 std::string Metrics::text() {
-  for (const Collect& collect : collectors_) collect(*this);
-  return prometheus::TextSerializer().Serialize(registry_.Collect());
+  Scrape scrape;
+  for (const Collect& collect : collectors_) collect(scrape);
+  auto families = registry_.Collect();
+  std::ranges::move(scrape.registry_.Collect(), std::back_inserter(families));
+  return prometheus::TextSerializer().Serialize(families);
 }
 
 // Tokens that came together share the time between them.
@@ -100,7 +121,9 @@ void ChoiceTimer::tokens(uint32_t generated, const ModelMetrics& metrics) {
   const double all = std::chrono::duration<double>(now - last_).count();
   const double each = all / (generated - generated_);
   for (; generated_ < generated; ++generated_) {
-    (generated_ == 0 ? metrics.first_token : metrics.next_token)->Observe(each);
+    const bool is_first = generated_ == 0;
+    (is_first ? metrics.first_token : metrics.next_token)->Observe(each);
+    (is_first ? metrics.vllm.first_token : metrics.vllm.next_token)->Observe(each);
   }
   last_ = now;
 }

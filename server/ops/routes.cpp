@@ -51,12 +51,15 @@ http::Response not_ready(std::string_view code, std::string_view message) {
 }  // namespace
 
 void add_routes(http::Router& router, const models::Registry& registry, Metrics& metrics,
-                std::function<bool()> is_draining) {
-  const auto alive = [](const http::Request&) { return ok(); };
-  const auto healthy = [is_draining](const http::Request&) {
+                Probes probes) {
+  const auto alive = [is_alive = probes.is_alive](const http::Request&) {
+    return is_alive() ? ok()
+                      : not_ready("stalled", "an engine has work and makes no step; restart it");
+  };
+  const auto healthy = [is_draining = probes.is_draining](const http::Request&) {
     return is_draining() ? not_ready("draining", "the daemon is stopping") : ok();
   };
-  const auto ready = [&registry, is_draining](const http::Request&) {
+  const auto ready = [&registry, is_draining = probes.is_draining](const http::Request&) {
     if (is_draining()) return not_ready("draining", "the daemon is stopping");
     if (registry.list().empty()) {
       return not_ready("no_model", "no model is served; start with --model FILE or finish a job");
@@ -66,6 +69,7 @@ void add_routes(http::Router& router, const models::Registry& registry, Metrics&
   router.add("GET", "/livez", alive);
   router.add("GET", "/readyz", ready);
   router.add("GET", "/health", healthy);
+  router.add("GET", "/v1/health", healthy);
   router.add("GET", "/metrics", [&metrics](const http::Request&) {
     return text(metrics.text(), "text/plain; version=0.0.4; charset=utf-8");
   });

@@ -1,4 +1,4 @@
-// /health, /livez, /readyz, /metrics, /openapi.yaml and the start page.
+// /health (and /v1/health), /livez, /readyz, /metrics, /openapi.yaml and the start page.
 #pragma once
 
 #include <functional>
@@ -9,8 +9,12 @@
 
 namespace tristill::ops {
 
-// is_draining: whether the daemon refuses new work.
+struct Probes {
+  std::function<bool()> is_draining;  // the daemon is about to refuse new work, or does
+  std::function<bool()> is_alive;     // the engines move
+};
+
 void add_routes(http::Router& router, const models::Registry& registry, Metrics& metrics,
-                std::function<bool()> is_draining);
+                Probes probes);
 
 }  // namespace tristill::ops

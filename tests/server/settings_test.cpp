@@ -44,6 +44,7 @@ TEST_F(SettingsTest, DefaultsHoldWhenNothingIsGiven) {
   ASSERT_TRUE(settings);
   EXPECT_EQ(settings->host, "127.0.0.1");
   EXPECT_EQ(settings->port, 8080);
+  EXPECT_EQ(settings->chat_template, "");
   EXPECT_TRUE(settings->models.empty());
   EXPECT_EQ(settings->action, Settings::Action::serve);
   EXPECT_NE(describe(*settings).find("port = 8080    (default)\n"), std::string::npos);
@@ -75,6 +76,51 @@ TEST_F(SettingsTest, ModelsAddUpWithinOneSourceAndReplaceLowerOnes) {
             (std::vector<std::string>{"a.gguf", "b.gguf"}));
   const auto settings = read({"--config", path.c_str(), "--model", "c.gguf", "--model=d.gguf"});
   EXPECT_EQ(settings->models, (std::vector<std::string>{"c.gguf", "d.gguf"}));
+}
+
+TEST_F(SettingsTest, ListsOfWordsMayStandInOneValueOrInSeveral) {
+  using Words = std::vector<std::string>;
+  const std::string path = file(R"({"cors_origins": ["https://a.example", "localhost"],
+                                    "allowed_hosts": "x,y"})");
+  const auto from_file = read({"--config", path.c_str()});
+  ASSERT_TRUE(from_file) << from_file.error().message;
+  EXPECT_EQ(from_file->cors_origins, (Words{"https://a.example", "localhost"}));
+  EXPECT_EQ(from_file->allowed_hosts, (Words{"x", "y"}));
+  variable("TRISTILL_ALLOWED_HOSTS", "p,q");
+  const auto settings = read({"--config", path.c_str(), "--cors-origins", "*"});
+  EXPECT_EQ(settings->cors_origins, Words{"*"});
+  EXPECT_EQ(settings->allowed_hosts, (Words{"p", "q"}));
+}
+
+TEST_F(SettingsTest, TheModeOfASocketIsOctal) {
+  EXPECT_EQ(read({})->socket_mode, "0600");
+  EXPECT_EQ(read({"--socket-mode", "660"})->socket_mode, "0660");
+  EXPECT_EQ(read({"--socket-mode", "0666"})->socket_mode, "0666");
+  for (const char* mode : {"", "66", "668", "1777", "rw-rw----", "00660", "-66"}) {
+    EXPECT_EQ(refused({"--socket-mode", mode}).param, "socket_mode") << mode;
+  }
+}
+
+TEST_F(SettingsTest, AliasesArePairsAndAddUpWithinOneSource) {
+  using Aliases = std::vector<std::string>;
+  const std::string path = file(R"({"model_alias": ["a=x", "b=y"]})");
+  EXPECT_EQ(read({"--config", path.c_str()})->model_aliases, (Aliases{"a=x", "b=y"}));
+  variable("TRISTILL_MODEL_ALIAS", "openai/gpt-4=x,c=z");
+  EXPECT_EQ(read({"--config", path.c_str()})->model_aliases, (Aliases{"openai/gpt-4=x", "c=z"}));
+  const auto settings = read({"--model-alias", "d=x", "--model", "m.gguf", "--model-alias", "e=y"});
+  EXPECT_EQ(settings->model_aliases, (Aliases{"d=x", "e=y"}));
+  EXPECT_NE(describe(*settings).find("model_alias = d=x, e=y"), std::string::npos);
+  for (const char* wrong : {"", "a", "a=", "=x", "a=x,", "a=../x"}) {
+    EXPECT_EQ(refused({"--model-alias", wrong}).param, "model_alias") << wrong;
+  }
+}
+
+TEST_F(SettingsTest, WhatAReloadDoesNotTakeOverIsNamed) {
+  const auto before = read({"--port", "1", "--log-level", "info"});
+  const auto after = read({"--port", "2", "--log-level", "debug", "--model", "m.gguf",
+                           "--model-alias", "a=m", "--max-queue", "7"});
+  EXPECT_EQ(settings_for_restart(*before, *after), (std::vector<std::string>{"port", "max_queue"}));
+  EXPECT_TRUE(settings_for_restart(*before, *before).empty());
 }
 
 TEST_F(SettingsTest, UnknownNamesAreErrors) {

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "server/http/error.h"
+#include "server/http/gzip.h"
 #include "server/http/request_id.h"
 
 namespace tristill::http {
@@ -25,20 +26,51 @@ int wait_ms(Clock::time_point until) {
 
 }  // namespace
 
+Connection::Connection(int socket, const Limits& limits, const Tls* tls)
+    : socket_(socket),
+      limits_(limits),
+      transport_(tls == nullptr ? std::make_unique<PlainTransport>(socket) : tls->accept(socket)),
+      opened_(tls == nullptr) {}
+
+bool Connection::wait(short events, Time until) const {
+  pollfd poll_for{socket_, events, 0};
+  const int ready = ::poll(&poll_for, 1, wait_ms(until));
+  return ready > 0 || (ready < 0 && errno == EINTR);
+}
+
 Connection::Received Connection::receive(Time until) {
   for (;;) {
-    pollfd poll_for{socket_, POLLIN, 0};
-    const int ready = ::poll(&poll_for, 1, wait_ms(until));
-    if (ready == 0) return Received::nothing;
     char part[16384];
-    const ssize_t n = ready < 0 ? -1 : ::recv(socket_, part, sizeof part, MSG_DONTWAIT);
-    if (n > 0) {
-      input_.append(part, static_cast<size_t>(n));
+    const auto outcome = transport_->receive(part, sizeof part);
+    if (outcome.kind == Transport::Outcome::Kind::done) {
+      input_.append(part, outcome.bytes);
       return Received::bytes;
     }
-    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    ended_ = true;
-    return Received::end;
+    if (outcome.kind == Transport::Outcome::Kind::ended) break;
+    // Bytes that never become a record of TLS must not hold off the end.
+    if (Clock::now() >= until || !wait(outcome.events, until)) return Received::nothing;
+  }
+  ended_ = true;
+  return Received::end;
+}
+
+// The handshake, where there is one.
+std::optional<Connection::Arrival> Connection::open() {
+  if (opened_) return std::nullopt;
+  const Time until = Clock::now() + limits_.handshake_time;
+  if (!wait(POLLIN, until)) return Arrival::closed;
+  char first = 0;
+  if (::recv(socket_, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && first >= 'A' && first <= 'Z') {
+    transport_ = std::make_unique<PlainTransport>(socket_);
+    opened_ = true;
+    return refuse(400, "this port speaks HTTPS; begin the address with https://");
+  }
+  for (;;) {
+    const auto outcome = transport_->open();
+    opened_ = outcome.kind == Transport::Outcome::Kind::done;
+    if (opened_) return std::nullopt;
+    if (outcome.kind == Transport::Outcome::Kind::ended) return Arrival::closed;
+    if (Clock::now() >= until || !wait(outcome.events, until)) return Arrival::closed;
   }
 }
 
@@ -53,6 +85,7 @@ Connection::Arrival Connection::await_request(const std::atomic<bool>& stopping,
 Connection::Arrival Connection::receive_request(const Gate& gate) {
   head_ = {};
   request_id_.clear();
+  if (auto failed = open()) return *failed;
   if (auto failed = receive_head()) return *failed;
   request_id_ = request_id_for(head_.header("x-request-id"));
   if (const auto refusal = gate(head_)) return refuse(*refusal);
@@ -65,13 +98,19 @@ std::optional<Connection::Arrival> Connection::receive_head() {
   }
   const Time until = Clock::now() + limits_.head_time;
   size_t searched = 0;
+  size_t skipped = 0;
   size_t end = std::string::npos;
   for (;;) {
-    // RFC 9112, section 2.2: empty lines before a request are skipped.
-    if (searched == 0) input_.erase(0, std::min(input_.find_first_not_of("\r\n"), input_.size()));
+    if (searched == 0) {  // RFC 9112, section 2.2: empty lines before a request are skipped
+      const size_t empty = std::min(input_.find_first_not_of("\r\n"), input_.size());
+      input_.erase(0, empty);
+      skipped += empty;
+    }
     end = input_.find("\r\n\r\n", searched);
     if (end != std::string::npos) break;
-    if (input_.size() > limits_.head_bytes) return refuse(431, "the headers are too large");
+    if (skipped + input_.size() > limits_.head_bytes) {
+      return refuse(431, "the headers are too large");
+    }
     searched = input_.size() < 3 ? 0 : input_.size() - 3;
     const Received received = receive(until);
     if (received == Received::end) return Arrival::closed;
@@ -100,9 +139,9 @@ Connection::Arrival Connection::receive_body() {
   }
   if (head_.chunked) return take_chunks();
   if (auto failed = need(head_.content_length)) return *failed;
-  present(std::string_view(input_).substr(0, head_.content_length));
-  input_.erase(0, head_.content_length);
-  return Arrival::request;
+  const Arrival arrival = take_body(std::string_view(input_).substr(0, head_.content_length));
+  if (arrival == Arrival::request) input_.erase(0, head_.content_length);
+  return arrival;
 }
 
 // Receives until input_ has that many bytes; what came instead, when it does not.
@@ -150,7 +189,21 @@ Connection::Arrival Connection::take_chunks() {
     if (*size == 0) break;
   }
   input_.erase(0, at);
-  present(body);
+  return take_body(body);
+}
+
+Connection::Arrival Connection::take_body(std::string_view body) {
+  if (!head_.gzipped || !head_.has_body()) {
+    present(body);
+    return Arrival::request;
+  }
+  const auto plain = gunzip(body, limits_.body_bytes);
+  if (!plain) {
+    const bool too_large = plain.error().code == ErrorCode::resource_exhausted;
+    return refuse(too_large ? 413 : 400, plain.error().message);
+  }
+  head_.headers.erase("content-encoding");
+  present(*plain);
   return Arrival::request;
 }
 
@@ -185,7 +238,7 @@ void Connection::turn_away(const Response& response) {
   output_ += "\r\n";
   if (head_.method != "HEAD") output_ += response.body;
   flush();
-  ::shutdown(socket_, SHUT_WR);
+  transport_->end_sending();
 }
 
 // Reads and drops what the client still sends: closing before would make the system answer with a
@@ -194,7 +247,7 @@ void Connection::linger() {
   const Time until = Clock::now() + limits_.linger_time;
   do {
     input_.clear();
-  } while (receive(until) == Received::bytes);
+  } while (receive(until) == Received::bytes && Clock::now() < until);
 }
 
 void Connection::interrupt() {
@@ -226,14 +279,11 @@ ssize_t Connection::write(const char* from, size_t size) {
 bool Connection::flush() {
   size_t sent = 0;
   while (sent < output_.size() && !failed_) {
-    const ssize_t n =
-        ::send(socket_, output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n > 0) {
-      sent += static_cast<size_t>(n);
-    } else if (errno == EAGAIN) {
-      pollfd poll_for{socket_, POLLOUT, 0};
-      failed_ = ::poll(&poll_for, 1, static_cast<int>(limits_.write_time.count())) <= 0;
-    } else if (errno != EINTR) {
+    const auto outcome = transport_->send(output_.data() + sent, output_.size() - sent);
+    sent += outcome.bytes;
+    if (outcome.kind == Transport::Outcome::Kind::again) {
+      failed_ = !wait(outcome.events, Clock::now() + limits_.write_time);
+    } else if (outcome.kind == Transport::Outcome::Kind::ended) {
       failed_ = true;
     }
   }

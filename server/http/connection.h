@@ -8,18 +8,22 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "server/http/message.h"
 #include "server/http/request_head.h"
+#include "server/http/tls.h"
+#include "server/http/transport.h"
 
 namespace tristill::http {
 
 struct Limits {
   size_t head_bytes = 32 << 10;
   size_t headers = 100;
-  size_t body_bytes = 64 << 20;
+  size_t body_bytes = 64 << 20;  // as sent, and as unpacked
+  std::chrono::milliseconds handshake_time{10000};  // of TLS, from the connection on
   std::chrono::milliseconds head_time{10000};   // from its first byte
   std::chrono::milliseconds body_time{30000};  // and what body_rate allows for the bytes that came
   size_t body_rate = 4096;  // least bytes a second
@@ -30,7 +34,8 @@ struct Limits {
 
 class Connection final : public httplib::Stream {
  public:
-  Connection(int socket, const Limits& limits) : socket_(socket), limits_(limits) {}
+  // tls: null for bytes in the clear.
+  Connection(int socket, const Limits& limits, const Tls* tls = nullptr);
 
   enum class Arrival {
     request,  // a whole request is ready for the library
@@ -72,11 +77,14 @@ class Connection final : public httplib::Stream {
   enum class Received { bytes, nothing, end };
 
   Received receive(Time until);
+  bool wait(short events, Time until) const;
+  std::optional<Arrival> open();
   Arrival receive_request(const Gate& gate);
   std::optional<Arrival> receive_head();
   Arrival receive_body();
   Arrival take_chunks();
   std::optional<Arrival> need(size_t bytes);
+  Arrival take_body(std::string_view body);
   void present(std::string_view body);
   Arrival refuse(int status, std::string_view message);
   Arrival refuse(const Response& response);
@@ -84,6 +92,8 @@ class Connection final : public httplib::Stream {
 
   const int socket_;
   const Limits& limits_;
+  std::unique_ptr<Transport> transport_;
+  bool opened_;
   std::atomic<bool> reading_{false};
   RequestHead head_;
   std::string request_id_;

@@ -1,5 +1,6 @@
 #include "server/http/error.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "server/http/json.h"
@@ -25,6 +26,7 @@ Kind kind_of(int status) {
     case 431: return {"invalid_request_error", "too_large"};
     case 415: return {"invalid_request_error", "unsupported_media_type"};
     case 414: return {"invalid_request_error", "too_large"};
+    case 421: return {"invalid_request_error", "host_not_allowed"};
     case 422: return {"invalid_request_error", "corrupt"};
     case 429: return {"rate_limit_error", "queue_full"};
     case 499: return {"cancelled", "cancelled"};
@@ -35,6 +37,15 @@ Kind kind_of(int status) {
     default: return {"server_error", "internal"};
   }
 }
+
+// Empty where it depends: our own failures may have come with the request, or not.
+std::string_view should_retry(int status) {
+  if (status == 408 || status == 429 || status == 503) return "true";
+  const bool is_final = (status >= 400 && status < 500) || status == 501 || status == 505;
+  return is_final ? "false" : "";
+}
+
+constexpr std::chrono::minutes kLongestRetry{1};
 
 }  // namespace
 
@@ -59,10 +70,13 @@ std::string_view reason_of(int status) {
     case 401: return "Unauthorized";
     case 403: return "Forbidden";
     case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
     case 408: return "Request Timeout";
     case 413: return "Payload Too Large";
     case 414: return "URI Too Long";
     case 415: return "Unsupported Media Type";
+    case 421: return "Misdirected Request";
+    case 429: return "Too Many Requests";
     case 431: return "Request Header Fields Too Large";
     case 500: return "Internal Server Error";
     case 501: return "Not Implemented";
@@ -85,13 +99,17 @@ Response error_response(int status, std::string_view type, std::string_view mess
         {"code", text_or_null(code.empty() ? kind_of(status).code : code)}}}};
   Response response = json_response(body);
   response.status = status;
-  if (status == 429 || status == 503) {
-    response.headers["Retry-After"] = "1";
-    response.headers["retry-after-ms"] = "1000";
-  }
-  if (status == 409) response.headers["x-should-retry"] = "false";
+  if (!should_retry(status).empty()) response.headers["x-should-retry"] = should_retry(status);
+  if (status == 429 || status == 503) set_retry_after(response, std::chrono::seconds(1));
   if (status == 401) response.headers["WWW-Authenticate"] = "Bearer";
   return response;
+}
+
+void set_retry_after(Response& response, std::chrono::milliseconds wait) {
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
+  response.headers["Retry-After"] = std::to_string(std::max<int64_t>(seconds, 1));
+  response.headers["retry-after-ms"] = std::to_string(std::max<int64_t>(wait.count(), 0));
+  response.headers["x-should-retry"] = wait > kLongestRetry ? "false" : "true";
 }
 
 Response error_response(const Error& error) {

@@ -1,6 +1,5 @@
 #include "server/http/listener.h"
 
-#include <openssl/crypto.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -10,7 +9,7 @@
 #include <set>
 
 #include "base/log.h"
-#include "base/sha256.h"
+#include "server/http/disconnects.h"
 #include "server/http/error.h"
 #include "server/http/socket.h"
 #include "server/http/thread_pool.h"
@@ -20,8 +19,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The connection whose request the current thread is answering.
-thread_local Connection* current = nullptr;
+// The request that the current thread is answering.
+struct Current {
+  Connection* connection;
+  Verdict verdict;
+};
+thread_local Current* current = nullptr;
 
 class ChunkWriter final : public StreamWriter {
  public:
@@ -52,28 +55,10 @@ class BodyWriter final : public StreamWriter {
   Connection& connection_;
 };
 
-// "http://localhost:8080" -> "localhost"; without scheme and port.
-std::string_view host_of(std::string_view origin) {
-  if (const size_t scheme = origin.find("://"); scheme != origin.npos) {
-    origin.remove_prefix(scheme + 3);
-  }
-  if (origin.starts_with('[')) return origin.substr(0, origin.find(']') + 1);
-  return origin.substr(0, origin.find(':'));
-}
-
-// Pages of other sites must not start jobs through the browser of someone who runs a daemon.
-bool is_foreign(const RequestHead& head) {
-  const std::string origin = head.header("origin");
-  if (origin.empty() || head.method == "GET" || head.method == "HEAD") return false;
-  const std::string_view from = host_of(origin);
-  return from != "localhost" && from != "127.0.0.1" && from != "[::1]" &&
-         from != host_of(head.header("host"));
-}
-
 }  // namespace
 
-// The library parses one checked request at a time and writes the answer; sockets, threads, limits
-// and keys are ours.
+// The library parses one checked request at a time and writes the answer; sockets, threads and
+// limits are ours.
 class Listener::Server final : public httplib::Server {
  public:
   Server(const Router& router, ListenerOptions options,
@@ -81,7 +66,6 @@ class Listener::Server final : public httplib::Server {
       : router_(router),
         options_(std::move(options)),
         observe_(std::move(observe)),
-        gate_([this](const RequestHead& head) { return refusal_of(head); }),
         threads_(options_.max_connections) {
     const auto idle = std::chrono::duration_cast<std::chrono::seconds>(options_.limits.idle_time);
     set_keep_alive_timeout(idle.count());
@@ -101,11 +85,36 @@ class Listener::Server final : public httplib::Server {
   }
 
   Result<int> bind() {
-    auto opened = ListeningSocket::open(options_.host, options_.port);
-    if (!opened) return opened.error();
-    socket_.emplace(std::move(*opened));
+    if (auto checked = SitePolicy::check(options_.sites); !checked) return checked.error();
+    if (auto loaded = reload(); !loaded) return loaded.error();
+    auto handed = ListeningSocket::inherited();
+    if (!handed) return handed.error();
+    if (*handed) {
+      socket_.emplace(std::move(**handed));
+    } else {
+      auto opened = ListeningSocket::open(options_.host, options_.port, options_.socket_mode);
+      if (!opened) return opened.error();
+      socket_.emplace(std::move(*opened));
+    }
+    sites_.emplace(options_.sites, socket_->is_local(), socket_->is_unix());
     svr_sock_ = socket_->fd();  // the library ends its streams when it has none
     return socket_->port();
+  }
+
+  std::string url() const {
+    if (socket_->is_unix()) return socket_->address();
+    return (options_.tls.any() ? "https://" : "http://") + socket_->address();
+  }
+
+  bool is_local() const { return socket_->is_local(); }
+
+  Result<void> reload() {
+    if (!options_.tls.any()) return {};
+    auto loaded = Tls::load(options_.tls);
+    if (!loaded) return loaded.error();
+    const std::lock_guard lock(mutex_);
+    tls_ = std::move(*loaded);
+    return {};
   }
 
   void serve() {
@@ -131,8 +140,8 @@ class Listener::Server final : public httplib::Server {
   // A connection that stop() can reach while it lives, and its socket.
   class Membership {
    public:
-    Membership(Server& server, int socket)
-        : server_(server), connection_(socket, server.options_.limits) {
+    Membership(Server& server, int socket, const Tls* tls)
+        : server_(server), connection_(socket, server.options_.limits, tls) {
       const std::lock_guard lock(server_.mutex_);
       server_.connections_.insert(&connection_);
     }
@@ -152,12 +161,23 @@ class Listener::Server final : public httplib::Server {
     Connection connection_;
   };
 
+  std::shared_ptr<const Tls> tls() {
+    const std::lock_guard lock(mutex_);
+    return tls_;
+  }
+
   void converse(int socket) {
-    Membership membership(*this, socket);
+    Membership membership(*this, socket, tls().get());
     Connection& connection = membership.connection();
-    current = &connection;
+    Current answering{&connection, {}};
+    current = &answering;
+    const Connection::Gate gate = [&](const RequestHead& head) {
+      answering.verdict = judge(head);
+      return std::exchange(answering.verdict.refusal, std::nullopt);
+    };
     for (;;) {
-      const auto arrival = connection.await_request(stopping_, gate_);
+      answering.verdict = {};
+      const auto arrival = connection.await_request(stopping_, gate);
       if (arrival == Connection::Arrival::refused) observe_refused(connection);
       if (arrival != Connection::Arrival::request) break;
       bool closed = false;
@@ -170,52 +190,53 @@ class Listener::Server final : public httplib::Server {
 
   void turn_away(int socket) {
     Connection connection(socket, options_.limits);
-    connection.turn_away(error_response(503, "", "too many connections; try again later", "", ""));
+    // A handshake would make the others wait: over TLS the connection just ends.
+    if (!options_.tls.any()) {
+      const char* reason = "too many connections; try again later";
+      connection.turn_away(error_response(503, "", reason, "", "too_many_connections"));
+    }
     observe_refused(connection);
     ::close(socket);
   }
 
   void observe_refused(const Connection& connection) const {
-    observe_({connection.head().method, std::string(connection.head().raw_path()), "",
-              connection.refused_status(), 0, connection.request_id()});
+    observe_({connection.head().method, connection.head().path, "", connection.refused_status(), 0,
+              connection.request_id(), current == nullptr ? "" : current->verdict.key_id});
   }
 
   // Decided by the head, so that nobody fills our memory with a body that will be refused.
-  std::optional<Response> refusal_of(const RequestHead& head) const {
-    if (is_foreign(head)) {
-      return error_response(403, "", "requests from pages of another site are refused", "", "");
+  Verdict judge(const RequestHead& head) const {
+    Verdict verdict;
+    verdict.refusal = sites_->refusal_of(head);
+    const bool asks_gate = !verdict.refusal && !SitePolicy::is_preflight(head) && options_.gate;
+    if (asks_gate) verdict = options_.gate(head);
+    sites_->mark(head, verdict.headers);
+    if (verdict.refusal) {
+      for (const auto& [name, value] : verdict.headers) verdict.refusal->headers[name] = value;
     }
-    if (is_authorized(head)) return std::nullopt;
-    return error_response(401, "", "missing or wrong API key; send Authorization: Bearer KEY", "",
-                          "");
+    return verdict;
   }
 
-  bool is_authorized(const RequestHead& head) const {
-    if (options_.api_key_sha256.empty()) return true;
-    const std::string_view path = head.raw_path();
-    if (path == "/health" || path == "/livez" || path == "/readyz") return true;
-    const std::string header = head.header("authorization");
-    constexpr std::string_view kBearer = "bearer ";
-    if (lower_case(header.substr(0, kBearer.size())) != kBearer) return false;
-    const std::string given = to_hex(sha256(std::string_view(header).substr(kBearer.size())));
-    return given.size() == options_.api_key_sha256.size() &&
-           CRYPTO_memcmp(given.data(), options_.api_key_sha256.data(), given.size()) == 0;
-  }
-
-  static std::shared_ptr<Request> convert(const httplib::Request& from) {
+  std::shared_ptr<Request> convert(const httplib::Request& from) {
     auto request = std::make_shared<Request>();
     request->method = from.method;
-    request->path = from.path;
+    request->path = current->connection->head().path;
     for (const auto& [key, value] : from.params) request->query.emplace(key, value);
-    request->headers = current->head().headers;
+    request->headers = current->connection->head().headers;
     request->body = from.body;
-    request->request_id = current->request_id();
-    request->client_gone = [connection = current] { return connection->client_gone(); };
+    request->request_id = current->connection->request_id();
+    request->key_id = current->verdict.key_id;
+    request->client_gone = [connection = current->connection] { return connection->client_gone(); };
+    request->watch_client = [this, connection = current->connection](std::function<void()> wake) {
+      return disconnects_.watch(connection->socket(), std::move(wake));
+    };
     return request;
   }
 
   Response guarded(Request& request) const {
     try {
+      const RequestHead& head = current->connection->head();
+      if (SitePolicy::is_preflight(head)) return sites_->preflight_answer(head);
       return router_.route(request);
     } catch (const std::exception& failure) {
       log_error(
@@ -236,7 +257,7 @@ class Listener::Server final : public httplib::Server {
 
   static void answer_without_route(httplib::Response& to, int status) {
     to.headers.clear();
-    if (current != nullptr) to.set_header("x-request-id", current->request_id());
+    if (current != nullptr) to.set_header("x-request-id", current->connection->request_id());
     to.status = status;
     to.set_content(error_response(status, "", std::string(reason_of(status)), "", "").body,
                    "application/json");
@@ -251,18 +272,19 @@ class Listener::Server final : public httplib::Server {
       response->headers.emplace("Cache-Control", "no-cache");
       response->headers.emplace("X-Accel-Buffering", "no");
     }
+    for (const auto& [key, value] : current->verdict.headers) to.set_header(key, value);
     for (const auto& [key, value] : response->headers) to.set_header(key, value);
     to.set_header("x-request-id", request->request_id);
     const auto seconds = [started] {
       return std::chrono::duration<double>(Clock::now() - started).count();
     };
     const auto finish = [this, request, status = response->status, seconds] {
-      observe_(
-          {request->method, request->path, request->route, status, seconds(), request->request_id});
+      observe_({request->method, request->path, request->route, status, seconds(),
+                request->request_id, request->key_id});
     };
     if (request->method == "HEAD") response->stream = nullptr;
     if (response->stream && from.version == "HTTP/1.0") {
-      BodyWriter writer(*current);
+      BodyWriter writer(*current->connection);
       run_stream(*response, writer, *request);
       response->stream = nullptr;
       response->body = std::move(writer.body);
@@ -274,25 +296,28 @@ class Listener::Server final : public httplib::Server {
       finish();
       return;
     }
-    to.set_chunked_content_provider(
-        response->content_type,
-        [response, connection = current, finish, request](size_t, httplib::DataSink& sink) {
-          ChunkWriter writer(sink, *connection);
-          run_stream(*response, writer, *request);
-          sink.done();
-          finish();
-          return true;
-        });
+    to.set_chunked_content_provider(response->content_type,
+                                    [response, connection = current->connection, finish, request](
+                                        size_t, httplib::DataSink& sink) {
+                                      ChunkWriter writer(sink, *connection);
+                                      run_stream(*response, writer, *request);
+                                      sink.done();
+                                      finish();
+                                      return true;
+                                    });
   }
 
   const Router& router_;
   const ListenerOptions options_;
   const std::function<void(const Exchange&)> observe_;
-  const Connection::Gate gate_;
   std::optional<ListeningSocket> socket_;
+  std::optional<SitePolicy> sites_;  // with the socket
   std::atomic<bool> stopping_{false};
 
-  std::mutex mutex_;  // guards connections_
+  Disconnects disconnects_;
+
+  std::mutex mutex_;  // guards tls_ and connections_
+  std::shared_ptr<const Tls> tls_;  // null: plain HTTP
   std::condition_variable none_left_;
   std::set<Connection*> connections_;
 
@@ -306,6 +331,12 @@ Listener::Listener(const Router& router, ListenerOptions options,
 Listener::~Listener() = default;
 
 Result<int> Listener::bind() { return server_->bind(); }
+
+std::string Listener::url() const { return server_->url(); }
+
+bool Listener::is_local() const { return server_->is_local(); }
+
+Result<void> Listener::reload() { return server_->reload(); }
 
 void Listener::serve() { server_->serve(); }
 

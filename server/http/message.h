@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -20,8 +21,12 @@ struct Request {
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
   std::string request_id;
+  std::string key_id;  // of the API key that was sent: its public name; empty when none is needed
   // True once the client has closed its socket. Cheap; callable from the handler's thread only.
   std::function<bool()> client_gone;
+  // Calls wake, from another thread, when the client closes its socket, as long as the returned
+  // object lives. Not set where there is no socket.
+  std::function<std::shared_ptr<void>(std::function<void()> wake)> watch_client;
 };
 
 // Writes a body piece by piece; every write goes to the socket at once.

@@ -37,6 +37,31 @@ bool names(std::string_view list, std::string_view word) {
   return false;
 }
 
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+// Who may use a path and which route takes it are decided by this one form of it.
+std::optional<std::string> decoded_path(std::string_view target) {
+  const std::string_view path = target.substr(0, target.find_first_of("?#"));
+  std::string decoded;
+  for (size_t i = 0; i < path.size(); ++i) {
+    if (path[i] != '%') {
+      decoded += path[i];
+      continue;
+    }
+    const int high = i + 2 < path.size() ? hex_value(path[i + 1]) : -1;
+    const int low = high < 0 ? -1 : hex_value(path[i + 2]);
+    if (low < 0) return std::nullopt;
+    decoded += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  if (has_control(decoded)) return std::nullopt;
+  return decoded;
+}
+
 std::optional<Refusal> read_request_line(std::string_view line, RequestHead& head) {
   const size_t first = line.find(' ');
   const size_t last = line.rfind(' ');
@@ -64,7 +89,10 @@ std::optional<Refusal> read_request_line(std::string_view line, RequestHead& hea
   if (std::find(std::begin(kMethods), std::end(kMethods), head.method) == std::end(kMethods)) {
     return Refusal{501, "method " + head.method + " is not implemented"};
   }
+  auto path = decoded_path(target);
+  if (!path) return Refusal{400, "the path's percent-encoding is malformed"};
   head.target = target;
+  head.path = std::move(*path);
   return std::nullopt;
 }
 
@@ -103,7 +131,11 @@ std::optional<Refusal> read_framing(const std::vector<Header>& headers, RequestH
     } else if (header.name == "host") {
       ++hosts;
     } else if (header.name == "content-encoding" && lower_case(header.value) != "identity") {
-      return Refusal{415, "send the body without Content-Encoding"};
+      const std::string coding = lower_case(header.value);
+      if (head.gzipped || (coding != "gzip" && coding != "x-gzip")) {
+        return Refusal{415, "Content-Encoding: accepted is gzip, once, or none"};
+      }
+      head.gzipped = true;
     }
   }
   if (lengths + encodings > 1 || (head.chunked && head.version == "HTTP/1.0")) {
@@ -141,10 +173,6 @@ std::optional<size_t> parse_digits(std::string_view text, int base) {
 std::string RequestHead::header(std::string_view name) const {
   const auto found = headers.find(std::string(name));
   return found == headers.end() ? std::string() : found->second;
-}
-
-std::string_view RequestHead::raw_path() const {
-  return std::string_view(target).substr(0, target.find_first_of("?#"));
 }
 
 std::variant<RequestHead, Refusal> parse_request_head(std::string_view text, size_t max_headers) {

@@ -14,17 +14,17 @@ namespace tristill::http {
 struct RequestHead {
   std::string method;
   std::string target;  // in origin form: "/v1/models?x=y"
+  std::string path;    // the target without its query, percent-decoded
   std::string version;
   std::map<std::string, std::string> headers;  // names in lower case; repeated ones joined by ", "
   size_t content_length = 0;
   bool chunked = false;
+  bool gzipped = false;  // the body, which the length is of
   bool expects_continue = false;
   bool keep_alive = true;
 
   // The value exactly as it was sent, empty when absent; name in lower case.
   std::string header(std::string_view name) const;
-  // The target without its query, still percent-encoded.
-  std::string_view raw_path() const;
   bool has_body() const { return chunked || content_length > 0; }
 };
 

@@ -62,6 +62,12 @@ void Router::add(std::string_view method, std::string_view pattern, Handler hand
       {std::string(method), std::string(pattern), std::move(segments), std::move(handler)});
 }
 
+std::vector<Router::Name> Router::routes() const {
+  std::vector<Name> names;
+  for (const Route& route : routes_) names.push_back({route.method, route.pattern});
+  return names;
+}
+
 Response Router::route(Request& request) const {
   const auto path = split(request.path);
   std::set<std::string> allowed;

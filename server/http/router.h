@@ -16,6 +16,12 @@ class Router {
   // last segment takes the rest of the path, slashes included. CHECKs against duplicates.
   void add(std::string_view method, std::string_view pattern, Handler handler);
 
+  struct Name {
+    std::string method, pattern;
+  };
+  // Every route, in the order of add().
+  std::vector<Name> routes() const;
+
   // The handler's answer, or the 404 / 405 answer. request.route and path_params are filled in.
   Response route(Request& request) const;
 

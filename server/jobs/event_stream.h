@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/bell.h"
 #include "server/http/message.h"
-#include "server/jobs/bell.h"
 #include "server/jobs/store.h"
 
 namespace tristill::jobs {

@@ -10,8 +10,8 @@
 #include <string>
 #include <thread>
 
+#include "base/bell.h"
 #include "server/jobs/admission.h"
-#include "server/jobs/bell.h"
 #include "server/jobs/deploy.h"
 #include "server/jobs/event_tail.h"
 #include "server/jobs/store.h"

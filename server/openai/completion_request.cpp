@@ -4,83 +4,21 @@
 #include <charconv>
 
 #include "server/openai/fields.h"
+#include "server/openai/response_format.h"
 
 namespace tristill::openai {
 namespace {
 
 using nlohmann::json;
+using std::chrono::milliseconds;
 
-constexpr int64_t kMaxToken = INT32_MAX;
-constexpr size_t kMaxPromptElements = 1 << 20;
+constexpr int64_t kMaxMilliseconds = 24LL * 3600 * 1000;
+constexpr size_t kMaxBiases = 1024;
+constexpr size_t kMaxStopTokens = 256;
+constexpr float kForbidden = -1e9F;
 
-bool is_token(const json& value) {
-  return value.is_number_integer() && value.get<int64_t>() >= 0 &&
-         value.get<int64_t>() <= kMaxToken;
-}
-
-bool all_tokens(const json& list) {
-  return std::all_of(list.begin(), list.end(), [](const json& item) { return is_token(item); });
-}
-
-PromptPart ids_part(const json& list, std::string path) {
-  PromptPart part;
-  part.is_text = false;
-  part.path = std::move(path);
-  for (const json& item : list) part.ids.push_back(item.get<TokenId>());
-  return part;
-}
-
-// A list of ids, of texts, of lists of ids, or of texts and ids mixed (then one prompt).
-void read_prompt_list(Fields& fields, const json& list, CompletionRequest& request) {
-  bool mixed = false;
-  bool has_number = false;
-  bool has_other = false;
-  for (const json& item : list) (item.is_number() ? has_number : has_other) = true;
-  mixed = has_number && has_other;
-  if (has_number && !mixed && all_tokens(list)) {
-    request.prompts = {{ids_part(list, "prompt")}};
-    return;
-  }
-  Prompt one;
-  for (size_t i = 0; i < list.size(); ++i) {
-    const json& item = list[i];
-    const std::string where = "prompt[" + std::to_string(i) + "]";
-    PromptPart part;
-    if (item.is_string()) {
-      part.text = item.get<std::string>();
-    } else if (item.is_array() && !item.empty() && all_tokens(item) && !mixed) {
-      part = ids_part(item, where);
-    } else if (is_token(item)) {
-      part = ids_part(json::array({item}), where);
-      part.is_element = true;
-    } else {
-      return fields.refuse(where, item, "a string, a token id, or a list of token ids");
-    }
-    if (mixed) one.push_back(std::move(part));
-    else request.prompts.push_back({std::move(part)});
-  }
-  if (mixed) request.prompts.push_back(std::move(one));
-}
-
-void read_prompt(Fields& fields, CompletionRequest& request) {
-  const json* prompt = fields.find("prompt");
-  if (prompt == nullptr) {
-    request.prompts = {{PromptPart{}}};  // the start of a document
-  } else if (prompt->is_string()) {
-    request.prompts = {{PromptPart{.text = prompt->get<std::string>()}}};
-  } else if (prompt->is_array() && prompt->size() > kMaxPromptElements) {
-    fields.refuse("prompt", prompt->size(),
-                  "a list of at most " + std::to_string(kMaxPromptElements) + " elements");
-  } else if (prompt->is_array() && !prompt->empty()) {
-    read_prompt_list(fields, *prompt, request);
-    if (request.prompts.size() > kMaxPrompts) {
-      fields.refuse("prompt", request.prompts.size(),
-                    "at most " + std::to_string(kMaxPrompts) + " prompts");
-    }
-  } else {
-    fields.refuse("prompt", *prompt,
-                  "a string, a list of strings, a list of token ids, or a list of such lists");
-  }
+Error refusal(const char* param, std::string message) {
+  return {ErrorCode::invalid_argument, std::move(message), param};
 }
 
 void read_stop(Fields& fields, CompletionRequest& request) {
@@ -102,43 +40,72 @@ void read_stop(Fields& fields, CompletionRequest& request) {
 void read_stop_tokens(Fields& fields, CompletionRequest& request) {
   const json* list = fields.find("stop_token_ids");
   if (list == nullptr) return;
-  if (!list->is_array() || list->size() > 256 || !all_tokens(*list)) {
+  const auto is_id = [](const json& value) {
+    return value.is_number_integer() && value.get<int64_t>() >= 0 &&
+           value.get<int64_t>() <= INT32_MAX;
+  };
+  if (!list->is_array() || list->size() > kMaxStopTokens ||
+      !std::all_of(list->begin(), list->end(), is_id)) {
     return fields.refuse("stop_token_ids", *list, "a list of at most 256 token ids");
   }
-  request.stop_tokens = ids_part(*list, "").ids;
+  request.stop_tokens = list->get<std::vector<TokenId>>();
 }
 
+std::optional<TokenId> id_of(const std::string& text) {
+  TokenId id = kNoToken;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), id);
+  const bool whole = failure == std::errc() && end == text.data() + text.size() && id >= 0;
+  return whole ? std::optional(id) : std::nullopt;
+}
+
+// false forbids, as llama.cpp has it.
+void read_bias(Fields& fields, const std::string& where, const json& key, const json& value,
+               CompletionRequest& request) {
+  const bool forbids = value.is_boolean() && !value.get<bool>();
+  if (!forbids && (!value.is_number() || std::abs(value.get<double>()) > 100)) {
+    return fields.refuse(where, value, "a number from -100 to 100, or false to forbid it");
+  }
+  const float bias = forbids ? kForbidden : value.get<float>();
+  if (key.is_number_integer() && key.get<int64_t>() >= 0 && key.get<int64_t>() <= INT32_MAX) {
+    request.sampling.logit_bias.emplace_back(key.get<TokenId>(), bias);
+  } else if (!key.is_string()) {
+    fields.refuse(where, key, "a token id or a text");
+  } else if (const auto id = id_of(key.get_ref<const std::string&>())) {
+    request.sampling.logit_bias.emplace_back(*id, bias);
+  } else {
+    request.text_bias.emplace_back(key.get<std::string>(), bias);
+  }
+}
+
+// OpenAI's object, its keys ids or texts; llama.cpp's list of [id or text, number].
 void read_logit_bias(Fields& fields, CompletionRequest& request) {
   const json* bias = fields.find("logit_bias");
   if (bias == nullptr) return;
-  if (!bias->is_object() || bias->size() > 1024) {
-    return fields.refuse("logit_bias", *bias, "an object of at most 1024 token ids and numbers");
+  if (!bias->is_structured() || bias->size() > kMaxBiases) {
+    return fields.refuse("logit_bias", *bias,
+                         "an object of at most 1024 token ids or texts and numbers");
   }
-  for (const auto& [key, value] : bias->items()) {
-    const std::string where = "logit_bias." + key;
-    TokenId id = kNoToken;
-    const auto [end, failure] = std::from_chars(key.data(), key.data() + key.size(), id);
-    const bool is_id = failure == std::errc() && end == key.data() + key.size() && id >= 0;
-    if (!value.is_number() || std::abs(value.get<double>()) > 100) {
-      return fields.refuse(where, value, "a number from -100 to 100");
+  if (bias->is_object()) {
+    for (const auto& [key, value] : bias->items()) {
+      read_bias(fields, "logit_bias." + key, key, value, request);
     }
-    if (is_id) request.sampling.logit_bias.emplace_back(id, value.get<float>());
-    else request.ignored.push_back(where);
+    return;
+  }
+  for (size_t i = 0; i < bias->size(); ++i) {
+    const std::string where = "logit_bias[" + std::to_string(i) + "]";
+    const json& pair = (*bias)[i];
+    if (!pair.is_array() || pair.size() != 2) {
+      return fields.refuse(where, pair, "a list of a token id or text and a number");
+    }
+    read_bias(fields, where, pair[0], pair[1], request);
   }
 }
 
-void read_stream_options(Fields& fields, CompletionRequest& request) {
-  const json* options = fields.find("stream_options");
-  if (options == nullptr) return;
-  if (!options->is_object()) return fields.refuse("stream_options", *options, "an object");
-  Fields inner(*options);
-  bool obfuscation = false;
-  inner.boolean("include_usage", request.include_usage);
-  inner.boolean("include_obfuscation", obfuscation);
-  if (inner.error()) {
-    const auto found = options->find(inner.error()->param);
-    fields.refuse("stream_options." + inner.error()->param, *found, "true or false");
-  }
+void read_penalties(Fields& fields, engine::SamplingParams& sampling) {
+  fields.number("repeat_penalty", 0.01, 100, sampling.repetition_penalty);  // llama.cpp's name
+  fields.number("repetition_penalty", 0.01, 100, sampling.repetition_penalty);
+  fields.number("presence_penalty", -2, 2, sampling.presence_penalty);
+  fields.number("frequency_penalty", -2, 2, sampling.frequency_penalty);
 }
 
 void read_sampling(Fields& fields, CompletionRequest& request) {
@@ -146,38 +113,61 @@ void read_sampling(Fields& fields, CompletionRequest& request) {
   fields.number("temperature", 0, 2, sampling.temperature);
   fields.number("top_p", 0, 1, sampling.top_p);
   fields.number("min_p", 0, 1, sampling.min_p);
-  fields.integer("top_k", 0, INT32_MAX, sampling.top_k);
-  fields.number("repetition_penalty", 0.01, 100, sampling.repetition_penalty);
-  fields.number("presence_penalty", -2, 2, sampling.presence_penalty);
-  fields.number("frequency_penalty", -2, 2, sampling.frequency_penalty);
+  fields.number("typical_p", 0, 1, sampling.typical_p);
+  read_limit(fields, "top_k", INT32_MAX, sampling.top_k);
+  read_penalties(fields, sampling);
   fields.integer("seed", INT64_MIN, INT64_MAX, request.seed);
   read_logit_bias(fields, request);
 }
 
-Error refusal(const char* param, std::string message) {
-  return {ErrorCode::invalid_argument, std::move(message), param};
+void read_time(Fields& fields, const char* name, std::optional<milliseconds>& target) {
+  std::optional<int64_t> ms;
+  fields.integer(name, -1, kMaxMilliseconds, ms);
+  if (ms && *ms > 0) target = milliseconds(*ms);  // others: no limit, as llama.cpp has it
 }
 
-// Fields that are right alone but wrong together.
-Result<CompletionRequest> check_together(CompletionRequest request) {
-  const bool best_of_given = request.best_of > 1;
-  if (best_of_given && request.best_of != request.n) {
-    return refusal("best_of", "best_of is " + std::to_string(request.best_of) +
-                                  "; accepted is 0, 1 or the value of n");
-  }
-  const uint64_t choices = uint64_t{request.n} * request.prompts.size();
-  if (choices > kMaxChoices) {
-    return refusal("n", "n times the number of prompts is " + std::to_string(choices) +
-                            "; accepted is at most " + std::to_string(kMaxChoices));
-  }
-  if (request.suffix && (request.prompts.size() != 1 || request.prompts[0].size() != 1 ||
-                         !request.prompts[0][0].is_text)) {
-    return refusal("suffix", "suffix needs one prompt that is a string");
-  }
-  return request;
+}  // namespace
+
+void read_limit(Fields& fields, const char* name, int64_t high, uint32_t& target) {
+  int64_t given = -1;
+  fields.integer(name, -1, high, given);
+  if (given >= 0) target = static_cast<uint32_t>(given);
 }
 
-// {"type": "content", "content": text, or a list of {"type": "text", "text"} parts}.
+void read_common(Fields& fields, CompletionRequest& request) {
+  fields.text("model", [&](std::string name) { request.model = std::move(name); });
+  read_sampling(fields, request);
+  read_stop(fields, request);
+  read_stop_tokens(fields, request);
+  fields.boolean("include_stop_str_in_output", request.show_stop);
+  fields.boolean("ignore_eos", request.ignore_eos);
+  fields.integer("min_tokens", 0, 1 << 24, request.min_tokens);
+  read_time(fields, "t_max_prompt_ms", request.max_prefill);
+  read_time(fields, "t_max_predict_ms", request.max_decode);
+  fields.integer("priority", -kMaxPriority, kMaxPriority, request.priority);
+  fields.text("session_id", [&](std::string id) { request.session = "session " + id; });
+  fields.text("user", [](const std::string&) {});
+}
+
+void read_stream(Fields& fields, CompletionRequest& request, bool strict) {
+  fields.boolean("stream", request.stream);
+  const json* options = fields.find("stream_options");
+  if (options == nullptr) return;
+  if (!options->is_object()) return fields.refuse("stream_options", *options, "an object");
+  if (strict && !request.stream) {
+    return fields.refuse("stream_options", *options, "null unless stream is true");
+  }
+  Fields inner(*options);
+  bool obfuscation = false;
+  inner.boolean("include_usage", request.include_usage);
+  inner.boolean("include_obfuscation", obfuscation);
+  inner.boolean("continuous_usage_stats", request.continuous_usage);
+  if (inner.error()) {
+    const auto found = options->find(inner.error()->param);
+    fields.refuse("stream_options." + inner.error()->param, *found, "true or false");
+  }
+}
+
 void read_prediction(Fields& fields, CompletionRequest& request) {
   const json* prediction = fields.find("prediction");
   if (prediction == nullptr) return;
@@ -200,35 +190,73 @@ void read_prediction(Fields& fields, CompletionRequest& request) {
   }
 }
 
+Result<void> check_together(CompletionRequest& request, bool strict) {
+  if (request.best_of <= 1) request.best_of = request.n;
+  if (request.best_of < request.n) {
+    return refusal("best_of", "best_of is " + std::to_string(request.best_of) +
+                                  "; accepted is at least n, which is " +
+                                  std::to_string(request.n));
+  }
+  if (request.best_of > request.n && request.stream) {
+    return refusal("best_of", "best_of cannot be streamed: which are the best is known at the end");
+  }
+  const size_t n_prompts = request.gap ? 1 : request.prompts.size();
+  const uint64_t choices = uint64_t{request.best_of} * n_prompts;
+  if (choices > kMaxChoices) {
+    return refusal("n", "n (or best_of) times the number of prompts is " + std::to_string(choices) +
+                            "; accepted is at most " + std::to_string(kMaxChoices));
+  }
+  if (strict && request.stop.size() > 4) {
+    return refusal("stop", "stop has " + std::to_string(request.stop.size()) +
+                               " texts; accepted are at most 4");
+  }
+  return {};
+}
+
+Result<void> finish_reading(Fields& fields, CompletionRequest& request) {
+  if (fields.error()) return *fields.error();
+  for (std::string& name : fields.unknown()) request.ignored.push_back(std::move(name));
+  return {};
+}
+
+namespace {
+
+// suffix makes the prompt what is before a gap.
+Result<void> read_suffix(CompletionRequest& request, std::string suffix) {
+  if (suffix.empty()) return {};  // nothing follows: a plain completion
+  const bool fits = request.prompts.size() == 1 && request.prompts[0].size() == 1 &&
+                    request.prompts[0][0].is_text;
+  if (!fits) return refusal("suffix", "suffix needs one prompt that is a string");
+  request.gap = Gap{.prefix = request.prompts[0][0].text, .suffix = std::move(suffix)};
+  return {};
+}
+
 }  // namespace
 
-Result<CompletionRequest> parse_completion_request(std::string_view text) {
+Result<CompletionRequest> parse_completion_request(std::string_view text, bool strict) {
   const auto body = parse_object(text);
   if (!body) return body.error();
   Fields fields(*body);
   CompletionRequest request;
-  fields.text("model", [&](std::string name) { request.model = std::move(name); });
-  read_prompt(fields, request);
-  fields.text("suffix", [&](std::string suffix) {
-    if (!suffix.empty()) request.suffix = std::move(suffix);  // nothing follows: a plain completion
-  });
+  std::string suffix;
+  read_prompts(fields, "prompt", request.prompts);
+  fields.text("suffix", [&](std::string value) { suffix = std::move(value); });
+  read_common(fields, request);
   fields.integer("max_tokens", 0, 1 << 24, request.max_tokens);
-  read_sampling(fields, request);
   fields.integer("n", 1, kMaxChoices, request.n);
-  fields.integer("best_of", 0, kMaxLogprobs, request.best_of);
-  read_stop(fields, request);
-  read_stop_tokens(fields, request);
-  fields.integer("logprobs", 0, kMaxLogprobs, request.logprobs);
+  fields.integer("best_of", 0, kMaxBestOf, request.best_of);
+  fields.integer("logprobs", 0, strict ? 5 : kMaxLogprobs, request.logprobs);
+  fields.boolean("other_logprobs", request.other_logprobs);
+  fields.boolean("return_tokens_as_token_ids", request.ids_as_tokens);
+  fields.integer("truncate_prompt_tokens", 1, 1 << 24, request.truncate_prompt);
   fields.boolean("echo", request.echo);
-  fields.boolean("ignore_eos", request.ignore_eos);
-  fields.boolean("stream", request.stream);
-  read_stream_options(fields, request);
+  read_stream(fields, request, strict);
   read_prediction(fields, request);
-  fields.integer("priority", -kMaxPriority, kMaxPriority, request.priority);
-  fields.text("user", [](const std::string&) {});
-  if (fields.error()) return *fields.error();
-  for (std::string& name : fields.unknown()) request.ignored.push_back(std::move(name));
-  return check_together(std::move(request));
+  request.grammar = read_output_form(fields, text);
+  if (auto done = finish_reading(fields, request); !done) return done.error();
+  if (auto done = read_suffix(request, std::move(suffix)); !done) return done.error();
+  if (auto done = check_together(request, strict); !done) return done.error();
+  return request;
 }
 
 }  // namespace tristill::openai

@@ -24,13 +24,12 @@ bool is_too_deep(std::string_view text) {
   return false;
 }
 
-}  // namespace
-
-Result<nlohmann::json> parse_object(std::string_view text) {
+template <class Json>
+Result<Json> parse_bounded(std::string_view text) {
   if (is_too_deep(text)) {
     return Error{ErrorCode::invalid_argument, "the body is nested deeper than 32 levels", ""};
   }
-  auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  auto json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) {
     return Error{ErrorCode::invalid_argument, "the body is not valid JSON", ""};
   }
@@ -38,6 +37,16 @@ Result<nlohmann::json> parse_object(std::string_view text) {
     return Error{ErrorCode::invalid_argument, "the body must be a JSON object", ""};
   }
   return json;
+}
+
+}  // namespace
+
+Result<nlohmann::json> parse_object(std::string_view text) {
+  return parse_bounded<nlohmann::json>(text);
+}
+
+Result<nlohmann::ordered_json> parse_ordered_object(std::string_view text) {
+  return parse_bounded<nlohmann::ordered_json>(text);
 }
 
 }  // namespace tristill::openai

@@ -78,6 +78,11 @@ class Fields {
                    name};
   }
 
+  // A refusal in words of its own.
+  void fail(Error error) {
+    if (!error_) error_ = std::move(error);
+  }
+
   const std::optional<Error>& error() const { return error_; }
 
   // Names in the object that nobody asked for.
@@ -113,5 +118,7 @@ class Fields {
 
 // Text -> JSON object. Depth is capped before parsing: deep nesting overflows the parser's stack.
 Result<nlohmann::json> parse_object(std::string_view text);
+// The same with the keys in the order of the text, where that matters.
+Result<nlohmann::ordered_json> parse_ordered_object(std::string_view text);
 
 }  // namespace tristill::openai

@@ -1,11 +1,15 @@
 #include "server/openai/tokens.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/utf8.h"
+#include "server/chat/encode.h"
 #include "server/http/json.h"
 #include "server/openai/fields.h"
+#include "server/openai/messages.h"
 #include "server/openai/refusal.h"
+#include "server/openai/template_routes.h"
 
 namespace tristill::openai {
 namespace {
@@ -14,21 +18,45 @@ using nlohmann::json;
 
 constexpr size_t kMaxTokens = 1 << 20;
 
-// The one of both names that is there: clients of llama.cpp send the first, of vLLM the second.
-Result<std::string> read_text(Fields& fields) {
-  const bool has_content = fields.find("content") != nullptr;
-  const bool has_prompt = fields.find("prompt") != nullptr;
-  if (has_content == has_prompt) {
+// What to make tokens of: the one of three names that is there. Clients of llama.cpp send content,
+// of vLLM prompt or messages.
+struct Input {
+  std::string text;
+  std::optional<ChatPrompt> chat;
+};
+
+Result<Input> read_input(Fields& fields, std::string_view body) {
+  const char* name = nullptr;
+  int given = 0;
+  for (const char* one : {"messages", "prompt", "content"}) {
+    if (fields.find(one) == nullptr) continue;
+    name = one;
+    ++given;
+  }
+  if (given != 1) {
     return Error{ErrorCode::invalid_argument,
-                 has_content ? "content and prompt are both there; send one of them"
-                             : "content is missing; send the text as content or as prompt",
+                 given == 0 ? "content is missing; send a text as content or as prompt, or messages"
+                            : "of content, prompt and messages several are there; send one of them",
                  "content"};
   }
-  const char* const name = has_content ? "content" : "prompt";
-  std::string text;
-  fields.text(name, [&](std::string value) { text = std::move(value); });
+  Input input;
+  if (name == std::string_view("messages")) {
+    auto chat = parse_chat_prompt(fields, body);
+    if (!chat) return chat.error();
+    input.chat = std::move(*chat);
+    return input;
+  }
+  fields.text(name, [&](std::string value) { input.text = std::move(value); });
   if (fields.error()) return *fields.error();
-  return text;
+  return input;
+}
+
+Result<std::vector<TokenId>> tokens_of(const models::ServedModel& served, const Input& input) {
+  const Tokenizer& tokenizer = *served.model->tokenizer;
+  if (!input.chat) return tokenizer.encode(input.text);
+  const auto segments = render_prompt(served, *input.chat);
+  if (!segments) return segments.error();
+  return chat::encode_chat(tokenizer, *segments);
 }
 
 // llama.cpp's form: text where the bytes are some, else the bytes.
@@ -39,7 +67,8 @@ json piece_json(std::string_view bytes) {
   return list;
 }
 
-http::Response tokenize(const json& body, const models::Registry& registry) {
+http::Response tokenize(const http::Request& request, const json& body,
+                        const models::Registry& registry) {
   Fields fields(body);
   std::string name;
   bool with_pieces = false;
@@ -48,12 +77,14 @@ http::Response tokenize(const json& body, const models::Registry& registry) {
   fields.boolean("with_pieces", with_pieces);
   fields.boolean("return_token_strs", with_texts);
   if (fields.error()) return refusal(*fields.error());
-  const auto text = read_text(fields);
-  if (!text) return refusal(text.error());
+  const auto input = read_input(fields, request.body);
+  if (!input) return refusal(input.error());
   const auto served = registry.find(name);
   if (!served) return refusal(served.error());
   const Tokenizer& tokenizer = *(*served)->model->tokenizer;
-  const auto ids = tokenizer.encode(*text);
+  const auto found = tokens_of(**served, *input);
+  if (!found) return refusal(found.error());
+  const std::vector<TokenId>& ids = *found;
   json tokens = json::array();
   json texts = json::array();
   for (const TokenId id : ids) {
@@ -65,10 +96,15 @@ http::Response tokenize(const json& body, const models::Registry& registry) {
                  {"count", ids.size()},
                  {"max_model_len", (*served)->engine->max_context()}};
   if (with_texts) result["token_strs"] = std::move(texts);
-  return http::json_response(result);
+  http::Response response = http::json_response(result);
+  if (input->chat) {
+    response.headers[kChatTemplateHeader] = (*(*served)->chat_template)->name();
+  }
+  return response;
 }
 
-http::Response detokenize(const json& body, const models::Registry& registry) {
+http::Response detokenize(const http::Request&, const json& body,
+                          const models::Registry& registry) {
   Fields fields(body);
   std::string name;
   fields.text("model", [&](std::string value) { name = std::move(value); });
@@ -103,7 +139,7 @@ void add_token_routes(http::Router& router, const models::Registry& registry) {
     router.add("POST", path, [&registry, handle](const http::Request& request) {
       if (auto too_large = refusal_of_size(request)) return *too_large;
       const auto body = parse_object(request.body);
-      if (body) return handle(*body, registry);
+      if (body) return handle(request, *body, registry);
       return refusal(body.error(), body.error().param.empty() ? "invalid_json" : "");
     });
   };

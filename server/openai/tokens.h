@@ -1,5 +1,5 @@
 // POST /tokenize and /detokenize: a model's tokenizer as a service, in the dialects of llama.cpp
-// ("content") and vLLM ("prompt"). Handler threads.
+// ("content") and vLLM ("prompt", "messages"). Handler threads.
 #pragma once
 
 #include "server/http/router.h"

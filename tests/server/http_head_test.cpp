@@ -28,7 +28,7 @@ TEST(RequestHead, NamesAreLoweredValuesAreKeptAsSent) {
   const auto parsed = head("GET /a?b=c HTTP/1.1\r\nHOST: h\r\nX-Key: \t A%41 b \r\n\r\n");
   EXPECT_EQ(parsed.method, "GET");
   EXPECT_EQ(parsed.target, "/a?b=c");
-  EXPECT_EQ(parsed.raw_path(), "/a");
+  EXPECT_EQ(parsed.path, "/a");
   EXPECT_EQ(parsed.header("x-key"), "A%41 b");
   EXPECT_FALSE(parsed.has_body());
 }
@@ -40,6 +40,14 @@ TEST(RequestHead, RepeatedHeadersAreJoined) {
 TEST(RequestHead, AbsoluteTargetsBecomePaths) {
   EXPECT_EQ(head("GET http://h:1/a/b HTTP/1.1\r\nHost: h\r\n\r\n").target, "/a/b");
   EXPECT_EQ(head("GET http://h HTTP/1.1\r\nHost: h\r\n\r\n").target, "/");
+}
+
+TEST(RequestHead, ThePathIsDecodedOnceAndTheQueryIsNoPartOfIt) {
+  EXPECT_EQ(head("GET /a%20b%2Fc%25?d=%zz HTTP/1.1\r\nHost: h\r\n\r\n").path, "/a b/c%");
+  EXPECT_EQ(head("GET /%C3%A9 HTTP/1.1\r\nHost: h\r\n\r\n").path, "/\xc3\xa9");
+  for (const char* path : {"/%", "/%4", "/%4g", "/%0a", "/%00", "/%u0041", "/%7f"}) {
+    EXPECT_EQ(refusal("GET " + std::string(path) + " HTTP/1.1\r\nHost: h\r\n\r\n"), 400) << path;
+  }
 }
 
 TEST(RequestHead, KeepAliveFollowsTheVersionAndTheConnectionHeader) {
@@ -88,7 +96,9 @@ TEST(RequestHead, BodiesOfTwoMeaningsAreRefused) {
   }
   EXPECT_EQ(refusal(kPost + "Transfer-Encoding: gzip, chunked\r\n\r\n"), 501);
   EXPECT_EQ(refusal(kPost + "Transfer-Encoding: identity\r\n\r\n"), 501);
-  EXPECT_EQ(refusal(kPost + "Content-Encoding: gzip\r\n\r\n"), 415);
+  EXPECT_EQ(refusal(kPost + "Content-Encoding: br\r\n\r\n"), 415);
+  EXPECT_EQ(refusal(kPost + "Content-Encoding: gzip, gzip\r\n\r\n"), 415);
+  EXPECT_EQ(refusal(kPost + "Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n\r\n"), 415);
   EXPECT_EQ(refusal("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
 }
 

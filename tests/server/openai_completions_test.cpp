@@ -1,4 +1,5 @@
 #include "base/utf8.h"
+#include "model/tokenizer/fim.h"
 #include "tests/support/served_model.h"
 
 namespace tristill::openai {
@@ -359,7 +360,8 @@ TEST_F(Completions, AClientThatLeftIsCancelled) {
   EXPECT_EQ(answer.status, 499);
   const auto served = registry_.exact("tiny");
   EXPECT_TRUE(tests::until([&] { return served->engine->idle(); }));
-  EXPECT_NE(metrics_.text().find("tristill_requests_cancelled_total{model_name=\"tiny\"} 1"),
+  EXPECT_NE(metrics_.text().find(
+                "tristill_requests_cancelled_total{model_name=\"tiny\",phase=\"prefill\"} 1"),
             std::string::npos);
 }
 

@@ -27,7 +27,7 @@ TEST(CompletionRequest, NullMeansAbsentAndDefaultsAreOpenAIs) {
   ASSERT_TRUE(request) << request.error().message;
   EXPECT_EQ(request->max_tokens, 16U);
   EXPECT_EQ(request->sampling.temperature, 1.0F);
-  EXPECT_FALSE(request->logprobs || request->suffix || request->seed || request->stream);
+  EXPECT_FALSE(request->logprobs || request->gap || request->seed || request->stream);
 }
 
 TEST(CompletionRequest, TheBodyOfTheSdksOwnTestsIsAccepted) {
@@ -38,7 +38,8 @@ TEST(CompletionRequest, TheBodyOfTheSdksOwnTestsIsAccepted) {
       R"({"include_usage":true,"include_obfuscation":true},"suffix":"test.","temperature":1,)"
       R"("top_p":1,"user":"user-1234","extra":1})");
   ASSERT_TRUE(request) << request.error().message;
-  EXPECT_EQ(request->ignored, (std::vector<std::string>{"logit_bias.foo", "extra"}));
+  EXPECT_EQ(request->ignored, (std::vector<std::string>{"extra"}));
+  EXPECT_EQ(request->text_bias.size(), 1U);
 }
 
 TEST(Choice, BytesThatAreNoTextAreShownAsBytes) {

@@ -18,7 +18,7 @@ struct Outcome {
 };
 
 Outcome run(const Texts& pieces, const Texts& stops) {
-  TextStream stream(stops);
+  TextStream stream({.stops = stops});
   Outcome outcome;
   for (const std::string& piece : pieces) outcome.text += stream.push(piece);
   outcome.text += stream.finish();
@@ -71,7 +71,7 @@ TEST(TextStream, TheStopAndWhatFollowsIsCut) {
 }
 
 TEST(TextStream, WhatMayBeginAStopWaits) {
-  TextStream stream({"\n\ndef"});
+  TextStream stream({.stops = {"\n\ndef"}});
   EXPECT_EQ(stream.push("x\n"), "x");
   EXPECT_EQ(stream.push("\nd"), "");
   EXPECT_EQ(stream.push("o"), "\n\ndo");
@@ -82,7 +82,7 @@ TEST(TextStream, WhatMayBeginAStopWaits) {
 }
 
 TEST(TextStream, AfterAStopNothingComes) {
-  TextStream stream({"END"});
+  TextStream stream({.stops = {"END"}});
   EXPECT_EQ(stream.push("aEND b"), "a");
   EXPECT_EQ(stream.push("more"), "");
   EXPECT_EQ(stream.finish(), "");
@@ -126,6 +126,34 @@ TEST(TextStream, EverySplitGivesTheSameTextAndNeverLeaksAStop) {
       ASSERT_TRUE(utf8_is_valid(outcome.text));
     }
   }
+}
+
+// How n_indent of llama.cpp ends a text: by the first later line that is indented less.
+TEST(TextStream, ALineThatIsIndentedLessEndsTheTextBeforeIt) {
+  const std::string text = "a = 1\n    b = 2\n\n  \n  c = 3\nd";
+  for (size_t piece = 1; piece < text.size(); ++piece) {
+    TextStream stream({.stops = {}, .show_stop = false, .min_indent = 4});
+    std::string shown;
+    for (size_t at = 0; at < text.size(); at += piece) shown += stream.push(text.substr(at, piece));
+    shown += stream.finish();
+    EXPECT_EQ(shown, "a = 1\n    b = 2") << piece;
+    EXPECT_TRUE(stream.stopped());
+    EXPECT_EQ(stream.released(), shown.size());
+  }
+}
+
+TEST(TextStream, EmptyLinesAtTheEndAreText) {
+  TextStream stream({.stops = {}, .show_stop = false, .min_indent = 2});
+  std::string shown = stream.push("x\n\n  ");
+  EXPECT_EQ(shown, "x");
+  EXPECT_EQ(shown + stream.finish(), "x\n\n  ");
+  EXPECT_FALSE(stream.stopped());
+}
+
+TEST(TextStream, TheStopTextIsShownWhenItIsAskedFor) {
+  TextStream stream({.stops = {"END"}, .show_stop = true});
+  EXPECT_EQ(stream.push("aENDb"), "aEND");
+  EXPECT_EQ(stream.stop(), "END");
 }
 
 }  // namespace

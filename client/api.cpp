@@ -1,6 +1,12 @@
 #include "client/api.h"
 
 #include <curl/curl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <vector>
 
 #include "client/interrupt.h"
 
@@ -24,14 +30,14 @@ void add_header(HeaderList& list, const std::string& line) {
   list.reset(grown);
 }
 
-// Where one call's bytes go: to the parser while the status is 200, else into the body.
+// Where one call's bytes go: to the reader while the status is 200, else into the body.
 struct Receiver {
   CURL* handle = nullptr;
+  std::function<bool(std::string_view)> reader;  // false: enough; may throw
   std::string body;
-  SseParser parser;
-  const std::function<bool(const SseEvent&)>* on_event = nullptr;
   bool stopped = false;
   bool too_long = false;
+  std::exception_ptr thrown;  // by the reader: libcurl is C, so it waits until that has returned
 };
 
 size_t receive(char* bytes, size_t one, size_t n, void* target) {
@@ -39,13 +45,13 @@ size_t receive(char* bytes, size_t one, size_t n, void* target) {
   const std::string_view piece(bytes, one * n);
   long status = 0;
   curl_easy_getinfo(to.handle, CURLINFO_RESPONSE_CODE, &status);
-  if (to.on_event != nullptr && status == 200) {
-    if (!to.parser.feed(piece, *to.on_event)) {
-      to.stopped = !to.parser.too_long();
-      to.too_long = to.parser.too_long();
-      return 0;
+  if (to.reader && status == 200) {
+    try {
+      to.stopped = !to.reader(piece);
+    } catch (...) {
+      to.thrown = std::current_exception();
     }
-    return piece.size();
+    return to.stopped || to.thrown ? 0 : piece.size();
   }
   if (to.body.size() + piece.size() > kMaxAnswerBytes) {
     to.too_long = true;
@@ -63,73 +69,113 @@ bool is_loopback(std::string_view host) {
   return host == "localhost" || host == "[::1]" || host.starts_with("127.");
 }
 
+struct CallSpec {
+  std::string method;
+  std::string path;
+  std::string_view content_type;  // empty: no body
+  std::string_view body;
+  std::vector<std::string> headers = {};
+};
+
+struct CallEnd {
+  CURLcode code = CURLE_OK;
+  long status = 0;     // 0: none came
+  std::string reason;  // where code is no CURLE_OK
+};
+
 }  // namespace
 
 struct Api::Impl {
   ApiOptions options;
+  std::string base;    // what a path is appended to
+  std::string socket;  // of unix:, else empty
   bool loopback = false;
   std::unique_ptr<CURL, CurlFree> handle;
   std::string broken_reason;
 
-  void prepare(const StreamRequest& request, std::string_view content_type, std::string_view body,
-               HeaderList& headers, Receiver& receiver);
-  Json call(const std::string& method, const std::string& path, std::string_view content_type,
-            std::string_view body);
+  void take_server();
+  void prepare(const CallSpec& call, HeaderList& headers, Receiver& receiver);
+  CallEnd perform(const CallSpec& call, Receiver& receiver);
+  // The body of an answer 2xx.
+  std::string call(const CallSpec& call);
+  Json call_json(const CallSpec& spec);
   std::string unreachable(CURLcode code, const char* detail) const;
 };
 
 Api::Api(ApiOptions options) : impl_(std::make_unique<Impl>()) {
-  while (options.server.ends_with('/')) options.server.pop_back();
-  if (options.server.ends_with("/v1")) options.server.resize(options.server.size() - 3);
-  std::unique_ptr<CURLU, CurlFree> url(curl_url());
-  char* host = nullptr;
-  char* scheme = nullptr;
-  const bool parsed = url != nullptr &&
-                      curl_url_set(url.get(), CURLUPART_URL, options.server.c_str(), 0) == 0 &&
-                      curl_url_get(url.get(), CURLUPART_HOST, &host, 0) == 0 &&
-                      curl_url_get(url.get(), CURLUPART_SCHEME, &scheme, 0) == 0;
-  const std::string host_name = host == nullptr ? "" : host;
-  const std::string scheme_name = scheme == nullptr ? "" : scheme;
-  curl_free(host);
-  curl_free(scheme);
-  if (!parsed || host_name.empty() || (scheme_name != "http" && scheme_name != "https")) {
-    throw Failure(kExitUsage,
-                  "--server \"" + options.server +
-                      "\" is not a URL; accepted is http://HOST:PORT or https://HOST:PORT",
-                  "server");
-  }
   if (options.api_key.find_first_of("\r\n") != std::string::npos) {
     throw Failure(kExitUsage, "the API key holds a line break", "api_key");
   }
-  impl_->loopback = is_loopback(host_name);
+  if (!options.ca_file.empty() && access(options.ca_file.c_str(), R_OK) != 0) {
+    throw Failure(errno == ENOENT ? kExitNotFound : kExitPermission,
+                  "--ca-file \"" + options.ca_file + "\": " + std::strerror(errno), "ca_file");
+  }
   impl_->options = std::move(options);
+  impl_->take_server();
   impl_->handle.reset(curl_easy_init());
   if (impl_->handle == nullptr) throw Failure(kExitResource, "libcurl cannot start");
 }
 
 Api::~Api() = default;
 
-void Api::Impl::prepare(const StreamRequest& request, std::string_view content_type,
-                        std::string_view body, HeaderList& headers, Receiver& receiver) {
+void Api::Impl::take_server() {
+  std::string& server = options.server;
+  const auto refuse = [&] {
+    throw Failure(kExitUsage,
+                  "--server \"" + server + "\" is not a URL; accepted is http://HOST:PORT, " +
+                      "https://HOST:PORT or unix:/PATH/OF/SOCKET",
+                  "server");
+  };
+  if (server.starts_with("unix:")) {
+    socket = server.substr(5);
+    if (socket.starts_with("//")) socket.erase(0, 2);  // unix:///path
+    if (!socket.starts_with('/')) refuse();
+    server = "unix:" + socket;
+    base = "http://localhost";
+    return;
+  }
+  while (server.ends_with('/')) server.pop_back();
+  if (server.ends_with("/v1")) server.resize(server.size() - 3);
+  base = server;
+  std::unique_ptr<CURLU, CurlFree> url(curl_url());
+  char* host = nullptr;
+  char* scheme = nullptr;
+  const bool parsed = url != nullptr &&
+                      curl_url_set(url.get(), CURLUPART_URL, server.c_str(), 0) == 0 &&
+                      curl_url_get(url.get(), CURLUPART_HOST, &host, 0) == 0 &&
+                      curl_url_get(url.get(), CURLUPART_SCHEME, &scheme, 0) == 0;
+  const std::string host_name = host == nullptr ? "" : host;
+  const std::string scheme_name = scheme == nullptr ? "" : scheme;
+  curl_free(host);
+  curl_free(scheme);
+  if (!parsed || host_name.empty() || (scheme_name != "http" && scheme_name != "https")) refuse();
+  loopback = is_loopback(host_name);
+}
+
+void Api::Impl::prepare(const CallSpec& call, HeaderList& headers, Receiver& receiver) {
   CURL* curl = handle.get();
   curl_easy_reset(curl);
   receiver.handle = curl;
   add_header(headers, "Expect:");  // no 100-continue round trip
   if (!options.api_key.empty()) add_header(headers, "Authorization: Bearer " + options.api_key);
-  if (!content_type.empty()) add_header(headers, "Content-Type: " + std::string(content_type));
-  if (receiver.on_event != nullptr) add_header(headers, "Accept: text/event-stream");
-  if (!request.last_event_id.empty()) {
-    add_header(headers, "Last-Event-ID: " + request.last_event_id);
+  if (!call.content_type.empty()) {
+    add_header(headers, "Content-Type: " + std::string(call.content_type));
   }
-  curl_easy_setopt(curl, CURLOPT_URL, (options.server + request.path).c_str());
+  for (const std::string& line : call.headers) add_header(headers, line);
+  curl_easy_setopt(curl, CURLOPT_URL, (base + call.path).c_str());
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-  if (loopback) curl_easy_setopt(curl, CURLOPT_PROXY, "");
-  if (request.method == "POST") {
+  if (!socket.empty()) curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket.c_str());
+  if (!options.ca_file.empty()) {
+    curl_easy_setopt(curl, CURLOPT_CAINFO, options.ca_file.c_str());
+    curl_easy_setopt(curl, CURLOPT_CAPATH, nullptr);  // none but these are trusted
+  }
+  if (loopback || !socket.empty()) curl_easy_setopt(curl, CURLOPT_PROXY, "");
+  if (call.method == "POST") {
     curl_easy_setopt(curl, CURLOPT_POST, 1L);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.data());
-  } else if (request.method != "GET") {
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(call.body.size()));
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call.body.data());
+  } else if (call.method != "GET") {
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, call.method.c_str());
   }
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "tristill/0.1");
@@ -150,70 +196,126 @@ std::string Api::Impl::unreachable(CURLcode code, const char* detail) const {
     text += "; is tristilld running? start it with ./dev serve, or name another with --server";
   } else if (code == CURLE_COULDNT_RESOLVE_HOST) {
     text += "; check the host of --server";
+  } else if (code == CURLE_PEER_FAILED_VERIFICATION) {
+    text += "; name the certificate that vouches for it with --ca-file";
   }
   return text;
 }
 
-Json Api::Impl::call(const std::string& method, const std::string& path,
-                     std::string_view content_type, std::string_view body) {
+CallEnd Api::Impl::perform(const CallSpec& call, Receiver& receiver) {
   HeaderList headers;
-  Receiver receiver;
   char detail[CURL_ERROR_SIZE] = "";
-  prepare({.method = method, .path = path, .body = {}, .last_event_id = {}}, content_type, body,
-          headers, receiver);
+  prepare(call, headers, receiver);
   curl_easy_setopt(handle.get(), CURLOPT_ERRORBUFFER, detail);
-  const CURLcode code = curl_easy_perform(handle.get());
+  CallEnd end;
+  end.code = curl_easy_perform(handle.get());
   curl_easy_setopt(handle.get(), CURLOPT_ERRORBUFFER, nullptr);
-  if (interrupted()) die_of_interrupt();
-  long status = 0;
-  curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &status);
+  curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &end.status);
+  if (end.code != CURLE_OK) end.reason = unreachable(end.code, detail);
+  if (receiver.thrown) std::rethrow_exception(receiver.thrown);
   if (receiver.too_long) throw Failure(kExitUnavailable, options.server + " answers too much");
+  return end;
+}
+
+std::string Api::Impl::call(const CallSpec& spec) {
+  Receiver receiver;
+  const CallEnd end = perform(spec, receiver);
+  if (interrupted()) throw Failure(kExitInterrupted, "interrupted");
   // A daemon that refuses a body closes before it has read all: its answer counts.
-  if (code != CURLE_OK && !(status >= 400 && !receiver.body.empty())) {
-    throw Failure(kExitUnavailable, unreachable(code, detail));
+  if (end.code != CURLE_OK && !(end.status >= 400 && !receiver.body.empty())) {
+    throw Failure(kExitUnavailable, end.reason);
   }
-  if (status < 200 || status >= 300) throw failure_of(status, receiver.body);
-  Json answer = Json::parse(receiver.body, nullptr, false);
+  if (end.status < 200 || end.status >= 300) throw failure_of(end.status, receiver.body);
+  return std::move(receiver.body);
+}
+
+Json Api::Impl::call_json(const CallSpec& spec) {
+  Json answer = Json::parse(call(spec), nullptr, false);
   if (answer.is_discarded()) {
     throw Failure(kExitUnavailable,
-                  options.server + path + " does not answer JSON; is --server a tristilld?");
+                  options.server + spec.path + " does not answer JSON; is --server a tristilld?");
   }
   return answer;
 }
 
-Json Api::get(const std::string& path) { return impl_->call("GET", path, "", ""); }
+Json Api::get(const std::string& path) {
+  return impl_->call_json({.method = "GET", .path = path, .content_type = {}, .body = {}});
+}
+
+std::string Api::get_text(const std::string& path) {
+  return impl_->call({.method = "GET", .path = path, .content_type = {}, .body = {}});
+}
 
 Json Api::post(const std::string& path, const Json& body) {
   return post_bytes(path, "application/json", body.dump());
 }
 
 Json Api::post_bytes(const std::string& path, std::string_view type, std::string_view bytes) {
-  return impl_->call("POST", path, type, bytes);
+  return impl_->call_json({.method = "POST", .path = path, .content_type = type, .body = bytes});
 }
 
-Json Api::remove(const std::string& path) { return impl_->call("DELETE", path, "", ""); }
+Json Api::remove(const std::string& path) {
+  return impl_->call_json({.method = "DELETE", .path = path, .content_type = {}, .body = {}});
+}
+
+void Api::post_lines(const std::string& path, const Json& body,
+                     const std::function<void(const Json& line)>& on_line) {
+  std::string open_line;
+  const auto take = [&](std::string_view line) {
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
+    const Json value = Json::parse(line, nullptr, false);
+    if (value.is_discarded()) {
+      throw Failure(kExitUnavailable, server() + path + " does not answer JSON Lines");
+    }
+    on_line(value);
+  };
+  Receiver receiver;
+  receiver.reader = [&](std::string_view piece) {
+    for (size_t end; (end = piece.find('\n')) != std::string_view::npos;
+         piece.remove_prefix(end + 1)) {
+      open_line += piece.substr(0, end);
+      take(open_line);
+      open_line.clear();
+    }
+    if (open_line.size() + piece.size() > kMaxAnswerBytes) {
+      throw Failure(kExitUnavailable, server() + " answers too much");
+    }
+    open_line += piece;
+    return true;
+  };
+  const std::string bytes = body.dump();
+  const CallEnd end = impl_->perform({.method = "POST",
+                                      .path = path,
+                                      .content_type = "application/json",
+                                      .body = bytes,
+                                      .headers = {"Accept: application/x-ndjson"}},
+                                     receiver);
+  if (interrupted()) throw Failure(kExitInterrupted, "interrupted");
+  if (end.status != 0 && end.status != 200) throw failure_of(end.status, receiver.body);
+  if (end.code != CURLE_OK) throw Failure(kExitUnavailable, end.reason);
+  take(open_line);
+}
 
 StreamEnd Api::stream(const StreamRequest& request,
                       const std::function<bool(const SseEvent&)>& on_event) {
-  HeaderList headers;
+  SseParser parser;
   Receiver receiver;
-  receiver.on_event = &on_event;
-  char detail[CURL_ERROR_SIZE] = "";
-  CURL* curl = impl_->handle.get();
-  impl_->prepare(request, request.method == "POST" ? "application/json" : "", request.body, headers,
-                 receiver);
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
-  const CURLcode code = curl_easy_perform(curl);
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);
-  long status = 0;
-  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-  if (receiver.stopped || interrupted()) return StreamEnd::stopped;
-  if (receiver.too_long) {
-    throw Failure(kExitUnavailable, "an event of " + impl_->options.server + " is too long");
+  receiver.reader = [&](std::string_view piece) { return parser.feed(piece, on_event); };
+  CallSpec call{.method = request.method,
+                .path = request.path,
+                .content_type = request.method == "POST" ? "application/json" : "",
+                .body = request.body,
+                .headers = {"Accept: text/event-stream"}};
+  if (!request.last_event_id.empty()) {
+    call.headers.push_back("Last-Event-ID: " + request.last_event_id);
   }
-  if (status != 0 && status != 200) throw failure_of(status, receiver.body);
-  if (code == CURLE_OK && status == 200) return StreamEnd::finished;
-  impl_->broken_reason = impl_->unreachable(code, detail);
+  const CallEnd end = impl_->perform(call, receiver);
+  if (parser.too_long())
+    throw Failure(kExitUnavailable, "an event of " + server() + " is too long");
+  if (receiver.stopped || interrupted()) return StreamEnd::stopped;
+  if (end.status != 0 && end.status != 200) throw failure_of(end.status, receiver.body);
+  if (end.code == CURLE_OK && end.status == 200) return StreamEnd::finished;
+  impl_->broken_reason = end.reason;
   return StreamEnd::broken;
 }
 
@@ -272,8 +374,8 @@ Failure failure_of(long status, std::string_view body) {
   if (failure.message.empty()) {
     failure.message = "the daemon answered " + std::to_string(status) + " without saying why";
   }
-  if (failure.exit == kExitPermission) {
-    failure.message += "; give the key with --api-key or TRISTILL_API_KEY";
+  if (status == 401) {
+    failure.message += "; give the key with --api-key-file, TRISTILL_API_KEY or a profile";
   }
   return failure;
 }

@@ -16,9 +16,11 @@ namespace tristill::client {
 using Json = nlohmann::json;
 
 struct ApiOptions {
-  std::string server = "http://127.0.0.1:8080";  // http or https, a path prefix is allowed
-  std::string api_key;                           // empty: none is sent
-  long timeout_ms = 0;                           // of a whole call; 0: none
+  // http or https with an optional path prefix, or unix:/PATH of a socket
+  std::string server = "http://127.0.0.1:8080";
+  std::string api_key;  // empty: none is sent
+  std::string ca_file;  // certificates (PEM) that https trusts; empty: the system's
+  long timeout_ms = 0;  // of a whole call; 0: none
 };
 
 struct StreamRequest {
@@ -36,7 +38,7 @@ enum class StreamEnd {
 
 class Api {
  public:
-  // Failure(usage) when the server's URL is not one.
+  // Failure: usage when the server's URL is not one, not found when the CA file is not there.
   explicit Api(ApiOptions options);
   ~Api();
   Api(const Api&) = delete;
@@ -48,6 +50,13 @@ class Api {
   Json post(const std::string& path, const Json& body);
   Json post_bytes(const std::string& path, std::string_view type, std::string_view bytes);
   Json remove(const std::string& path);
+  // The answer's bytes, whatever they are.
+  std::string get_text(const std::string& path);
+
+  // Posts JSON and reads an answer of JSON Lines: on_line takes each line that is not blank.
+  // Failure as above, also when the connection breaks.
+  void post_lines(const std::string& path, const Json& body,
+                  const std::function<void(const Json& line)>& on_line);
 
   // Reads an event stream. HTTP errors are a Failure as above; a missing or broken connection is
   // an outcome, because watching goes on after the daemon's restart.

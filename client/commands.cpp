@@ -1,11 +1,13 @@
 #include "client/commands.h"
 
 #include <curl/curl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <memory>
 
+#include "base/utf8.h"
 #include "client/interrupt.h"
 
 namespace tristill::client {
@@ -21,9 +23,7 @@ void print_failure(const Failure& failure, bool json) {
                         {"param", or_null(failure.param)},
                         {"code", or_null(failure.code)},
                         {"exit", static_cast<int>(failure.exit)}};
-    const Json object = {{"error", error}};
-    std::fprintf(stderr, "%s\n",
-                 object.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    std::fprintf(stderr, "%s\n", json_line({{"error", error}}).c_str());
   } else {
     std::fprintf(stderr, "tristill: %s\n", printable(failure.message).c_str());
   }
@@ -45,11 +45,45 @@ int print_usage_error(const CLI::App& app, const CLI::ParseError& error, bool js
   return kExitUsage;
 }
 
+constexpr const char* kFooter = R"(
+Configuration:
+  A setting is taken from its flag, else from the environment variable in
+  brackets, else from a profile in the configuration file, else the default.
+  $XDG_CONFIG_HOME/tristill/config.json (~/.config where that is not set):
+
+  {"profile": "home",
+   "profiles": {
+     "home": {"server": "https://box:8443", "ca_file": "~/box.pem",
+              "api_key_file": "~/.config/tristill/home.key", "model": "big"},
+     "here": {"server": "unix:/run/tristill/tristilld.sock"}}}
+
+  A profile's key is sent to its own server only. tristill config show tells
+  what holds.
+
+Exit status:
+  0   it went well
+  64  wrong flags, a wrong request or a wrong configuration file
+  65  the data is of another kind: no text, no conversation
+  66  a file, model, job or key does not exist
+  69  the daemon is not there, is busy or answers something else
+  70  a defect of the client or the daemon
+  71  out of memory or disk
+  73  the thing is in a state that forbids this
+  75  the job that was followed was cancelled; it can be resumed
+  77  the daemon refuses the API key, or a file cannot be read
+  130 Ctrl-C
+
+Files:
+  $XDG_CONFIG_HOME/tristill/config.json   profiles
+  $XDG_STATE_HOME/tristill/history        lines typed into tristill chat
+                                          (~/.local/state where that is not set))";
+
 int run_plan(Plan& plan) {
   try {
-    Api api(plan.api);
+    const Settings settings = read_settings(plan.flags, process_environment);
+    Api api(settings.api());
     Output out = Output::of_process(plan.json);
-    Session session{.api = api, .out = out};
+    Session session{.api = api, .out = out, .settings = settings};
     return plan.action(session);
   } catch (const Failure& failure) {
     if (interrupted()) die_of_interrupt();
@@ -80,22 +114,56 @@ int run_parsed(CLI::App& app, Plan& plan, int argc, const char* const* argv) {
 void build_app(CLI::App& app, Plan& plan) {
   app.description("Client of tristilld: completions, training jobs, models and traces.");
   app.set_version_flag("--version", "tristill 0.1.0");
-  app.add_option("--server", plan.api.server, "The daemon's URL")
-      ->envname("TRISTILL_SERVER")
-      ->type_name("URL")
-      ->capture_default_str();
-  app.add_option("--api-key", plan.api.api_key,
-                 "API key; rather set TRISTILL_API_KEY, which other users cannot see")
-      ->envname("TRISTILL_API_KEY")
+  app.add_option("--server", plan.flags.server,
+                 "The daemon's URL, or unix:/PATH of its socket [TRISTILL_SERVER]; default "
+                 "http://127.0.0.1:8080")
+      ->type_name("URL");
+  app.add_option("--api-key", plan.flags.api_key,
+                 "API key [TRISTILL_API_KEY]; flags can be seen by other users")
       ->type_name("KEY");
+  app.add_option("--api-key-file", plan.flags.api_key_file,
+                 "File whose first line is the API key [TRISTILL_API_KEY_FILE]")
+      ->type_name("PATH");
+  app.add_option("--ca-file", plan.flags.ca_file,
+                 "Certificates (PEM) that https trusts, not the system's [TRISTILL_CA_FILE]")
+      ->type_name("PATH");
+  app.add_option("--profile", plan.flags.profile,
+                 "Settings of this name in the configuration file [TRISTILL_PROFILE]")
+      ->type_name("NAME");
   app.add_flag("--json", plan.json, "Print JSON: one object, or JSON lines where output is live");
   app.require_subcommand(1);
   app.fallthrough();
   add_complete_command(app, plan);
-  add_jobs_commands(app, plan);
+  add_chat_command(app, plan);
+  add_infill_command(app, plan);
+  add_score_command(app, plan);
+  add_token_commands(app, plan);
   add_models_commands(app, plan);
+  add_jobs_commands(app, plan);
   add_traces_commands(app, plan);
+  add_keys_commands(app, plan);
+  add_daemon_commands(app, plan);
+  add_top_command(app, plan);
+  add_config_command(app, plan);
   add_completion_command(app);
+  app.footer(kFooter);  // last: commands that are added later would repeat it
+}
+
+CLI::Validator within(double low, double high) {
+  return CLI::Range(low, high).description("");  // else the help repeats it
+}
+
+void add_model_flag(CLI::App& command, Plan& plan) {
+  command
+      .add_option("--model", plan.flags.model,
+                  "Model [TRISTILL_MODEL_NAME]; default: the one that is served")
+      ->type_name("NAME");
+}
+
+void write_model(const Session& session, Json& request) {
+  const std::string& model = session.settings.model.value;
+  require_utf8(model, "model");
+  if (!model.empty()) request["model"] = model;
 }
 
 int run_client(int argc, const char* const* argv) {
@@ -106,12 +174,37 @@ int run_client(int argc, const char* const* argv) {
   build_app(app, plan);
   if (argc >= 2 && std::strcmp(argv[1], "__complete") == 0) {
     const std::vector<std::string> words(argv + 2, argv + argc);
-    for (const auto& candidate : complete_words(app, words, plan.api)) {
+    for (const auto& candidate : complete_words(app, words, process_environment)) {
       std::printf("%s\n", candidate.c_str());
     }
     return kExitOk;
   }
   return run_parsed(app, plan, argc, argv);
+}
+
+void require_utf8(const std::string& text, const char* name) {
+  if (utf8_is_valid(text)) return;
+  throw Failure(kExitData, std::string("the ") + name + " is not UTF-8 text", name);
+}
+
+std::string read_text(const std::string& argument, const std::string& file, const char* name) {
+  if (!argument.empty() && !file.empty()) {
+    throw Failure(kExitUsage, std::string("give the ") + name + " or --file, not both", name);
+  }
+  std::string text = argument;
+  if (!file.empty()) {
+    text = read_input(file, "file");
+  } else if (argument.empty() || argument == "-") {
+    if (argument.empty() && isatty(STDIN_FILENO) == 1) {
+      throw Failure(kExitUsage,
+                    std::string("no ") + name +
+                        ": give it as an argument, with --file PATH, or on standard input",
+                    name);
+    }
+    text = read_input("-", name);
+  }
+  require_utf8(text, name);
+  return text;
 }
 
 std::string read_input(const std::string& path, const std::string& flag) {

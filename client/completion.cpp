@@ -59,17 +59,43 @@ end
 complete -c tristill -f -a '(__tristill_candidates)'
 )";
 
-std::vector<std::string> names_from(const ApiOptions& options, const char* path) {
-  std::vector<std::string> names;
-  try {
-    Api api(options);
-    const Json answer = api.get(path);
-    for (const Json& item : list_of(answer, "data")) names.push_back(text_of(item, "id"));
-  } catch (const Failure&) {
-    names.clear();  // no daemon, no names
-  }
-  return names;
+// Names from elsewhere end up on a command line: those that a shell could take as more than a
+// word are left out.
+bool is_plain_word(const std::string& name) {
+  const auto is_plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("._-/+:@").find(c) != std::string_view::npos;
+  };
+  return !name.empty() && std::all_of(name.begin(), name.end(), is_plain);
 }
+
+// What completes names that only the daemon or the configuration file know.
+struct Names {
+  const Flags& flags;
+  const Environment& environment;
+
+  std::vector<std::string> of_daemon(const char* path) const {
+    std::vector<std::string> names;
+    try {
+      ApiOptions options = read_settings(flags, environment).api();
+      options.timeout_ms = kNamesTimeoutMs;
+      const Json answer = Api(options).get(path);
+      for (const Json& item : list_of(answer, "data")) names.push_back(text_of(item, "id"));
+    } catch (const Failure&) {
+      names.clear();  // no daemon, no names
+    }
+    std::erase_if(names, [](const std::string& name) { return !is_plain_word(name); });
+    return names;
+  }
+
+  std::vector<std::string> of_profiles() const {
+    try {
+      return profile_names(environment);
+    } catch (const Failure&) {
+      return {};
+    }
+  }
+};
 
 // An option by "--name", in the command or above it.
 const CLI::Option* find_option(const CLI::App* command, const std::string& word) {
@@ -99,7 +125,15 @@ struct Position {
   size_t positional = 0;                  // else the index of the argument that it is
 };
 
-Position follow(const CLI::App& app, const std::vector<std::string>& words, ApiOptions& api) {
+void take_flag(Flags& flags, const std::string& word, const std::string& value) {
+  if (word == "--server") flags.server = value;
+  if (word == "--api-key") flags.api_key = value;
+  if (word == "--api-key-file") flags.api_key_file = value;
+  if (word == "--ca-file") flags.ca_file = value;
+  if (word == "--profile") flags.profile = value;
+}
+
+Position follow(const CLI::App& app, const std::vector<std::string>& words, Flags& flags) {
   Position at{.command = &app};
   for (size_t i = 0; i + 1 < words.size(); ++i) {
     const std::string& word = words[i];
@@ -110,8 +144,7 @@ Position follow(const CLI::App& app, const std::vector<std::string>& words, ApiO
         return at;
       }
       ++i;
-      if (word == "--server") api.server = words[i];
-      if (word == "--api-key") api.api_key = words[i];
+      take_flag(flags, word, words[i]);
     } else if (const CLI::App* sub = find_subcommand(at.command, word)) {
       at.command = sub;
     } else if (!word.starts_with("--")) {
@@ -133,48 +166,53 @@ std::vector<std::string> flags_of(const CLI::App* command) {
   return flags;
 }
 
-std::vector<std::string> arguments_of(const Position& at, const ApiOptions& api) {
+std::vector<std::string> arguments_of(const Position& at, const Names& names) {
   const std::string name = at.command->get_name();
   const std::string group =
       at.command->get_parent() == nullptr ? "" : at.command->get_parent()->get_name();
-  if (name == "completion" && at.positional == 0) return {"bash", "zsh", "fish"};
+  const bool first = at.positional == 0;
+  if (name == "completion" && first) return {"bash", "zsh", "fish"};
   if (group == "jobs" && name == "create") return {"@files"};
-  if (group == "jobs" && name != "list" && at.positional == 0) {
-    return names_from(api, "/jobs?limit=100");
-  }
-  if (group == "traces" && name != "list") {
-    if (at.positional == 0) return names_from(api, "/traces");
-    if (name == "upload") return {"@files"};
-  }
+  if (group == "jobs" && name != "list" && first) return names.of_daemon("/jobs?limit=100");
+  if (group == "traces" && name != "list" && first) return names.of_daemon("/traces");
+  if (group == "traces" && name == "upload") return {"@files"};
+  if (group == "models" && name == "add") return {"@files"};
+  if (group == "models" && name != "list" && first) return names.of_daemon("/v1/models");
+  if (group == "keys" && name == "revoke" && first) return names.of_daemon("/keys");
+  return {};
+}
+
+std::vector<std::string> values_of(const CLI::Option& option, const Names& names) {
+  const std::string name = option.get_lnames().front();
+  if (option.get_type_name() == "PATH") return {"@files"};
+  if (name == "model") return names.of_daemon("/v1/models");
+  if (name == "profile") return names.of_profiles();
+  if (name == "scope") return {"infer", "train", "admin"};
   return {};
 }
 
 }  // namespace
 
 std::vector<std::string> complete_words(const CLI::App& app, const std::vector<std::string>& words,
-                                        ApiOptions options) {
-  if (const char* server = std::getenv("TRISTILL_SERVER")) options.server = server;
-  if (const char* key = std::getenv("TRISTILL_API_KEY")) options.api_key = key;
-  options.timeout_ms = kNamesTimeoutMs;
+                                        const Environment& environment) {
+  Flags flags;
+  const Names names{.flags = flags, .environment = environment};
   const std::string last = words.empty() ? "" : words.back();
-  const Position at = follow(app, words, options);
+  const Position at = follow(app, words, flags);
   std::vector<std::string> found;
   if (at.value_of != nullptr) {
-    const std::string name = at.value_of->get_lnames().front();
-    if (name == "model") found = names_from(options, "/v1/models");
-    if (name == "file" || name == "suffix-file") found = {"@files"};
+    found = values_of(*at.value_of, names);
   } else if (last.starts_with('-')) {
     found = flags_of(at.command);
   } else {
     for (const CLI::App* sub : at.command->get_subcommands([](const CLI::App*) { return true; })) {
       found.push_back(sub->get_name());
     }
-    if (found.empty()) found = arguments_of(at, options);
+    if (found.empty()) found = arguments_of(at, names);
   }
   if (found == std::vector<std::string>{"@files"}) return found;
   std::erase_if(found, [&](const std::string& name) {
-    return name.empty() || !name.starts_with(last) ||
-           name.find_first_of(" \n\t") != std::string::npos;
+    return !is_plain_word(name) || !name.starts_with(last);
   });
   return found;
 }

@@ -26,6 +26,11 @@ void catch_interrupts() {
 
 bool interrupted() { return g_interrupted.load(); }
 
+void forget_interrupt() {
+  g_interrupted.store(false);
+  catch_interrupts();
+}
+
 void pause_for(std::chrono::milliseconds wait) {
   if (!interrupted()) poll(nullptr, 0, static_cast<int>(wait.count()));
 }

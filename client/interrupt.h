@@ -9,6 +9,9 @@ namespace tristill::client {
 void catch_interrupts();
 bool interrupted();
 
+// Goes on after a Ctrl-C that ended one answer: the next one is the first again.
+void forget_interrupt();
+
 // Waits, or returns early when interrupted.
 void pause_for(std::chrono::milliseconds wait);
 

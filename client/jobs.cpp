@@ -175,7 +175,7 @@ void add_show_and_watch(CLI::App& jobs, Plan& plan) {
   watch->add_option("id", *id, "The job; default: the newest");
   watch->add_option("--patience", *patience, "Seconds to wait for a daemon that went away")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(within(0, 1e9));
   watch->callback([id, patience, &plan] {
     plan.action = [id, patience](Session& session) {
       return watch_job(session, id_or_newest(session, *id), *patience);

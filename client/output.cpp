@@ -116,7 +116,8 @@ std::string format_time(int64_t unix_seconds) {
   return {text, std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts)};
 }
 
-std::string printable(std::string_view text) {
+std::string printable(std::string_view bytes) {
+  const std::string text = utf8_replace_invalid(bytes);
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
@@ -129,6 +130,33 @@ std::string printable(std::string_view text) {
       ++i;
     } else {
       out += text[i];
+    }
+  }
+  return out;
+}
+
+std::string format_latency(double seconds) {
+  if (!std::isfinite(seconds) || seconds < 0) return "?";
+  if (seconds < 0.9995) return fmt::format("{:.1f} ms", seconds * 1000);
+  return fmt::format("{:.2f} s", seconds);
+}
+
+// The library escapes what JSON demands; DEL and U+0080 to U+009F it leaves as they are. They can
+// only stand in strings.
+std::string json_line(const nlohmann::json& value) {
+  const std::string dumped = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string out;
+  out.reserve(dumped.size());
+  for (size_t i = 0; i < dumped.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(dumped[i]);
+    const auto next = i + 1 < dumped.size() ? static_cast<unsigned char>(dumped[i + 1]) : 0U;
+    if (byte == 0x7F) {
+      out += "\\u007f";
+    } else if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {
+      out += fmt::format("\\u00{:02x}", next);
+      ++i;
+    } else {
+      out += dumped[i];
     }
   }
   return out;
@@ -169,9 +197,13 @@ std::string format_progress_words(const ProgressLine& progress) {
 Output Output::of_process(bool json) {
   const bool terminal = isatty(STDOUT_FILENO) == 1;
   size_t width = 80;
+  size_t height = 24;
   winsize size = {};
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) width = size.ws_col;
-  return {json, terminal, width};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0) {
+    width = size.ws_col;
+    height = size.ws_row;
+  }
+  return {json, terminal, width, height};
 }
 
 void Output::text(std::string_view text) {
@@ -182,8 +214,8 @@ void Output::text(std::string_view text) {
   }
 }
 
-void Output::object(const nlohmann::json& value) {
-  text(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+void Output::model_text(std::string_view text) {
+  this->text(terminal_ ? printable(text) : std::string(text));
 }
 
 void Output::redraw(std::string_view line) {

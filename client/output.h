@@ -29,9 +29,15 @@ std::string format_count(double n);
 // Seconds since 1970 as "2026-11-20 22:55:01" in local time; 0 or less: "".
 std::string format_time(int64_t unix_seconds);
 
-// Control characters other than newline and tab as U+FFFD, so that text from elsewhere cannot
-// drive the terminal.
+// Control characters other than newline and tab, and bytes that are no UTF-8, as U+FFFD, so that
+// text from elsewhere cannot drive the terminal.
 std::string printable(std::string_view text);
+
+// 0.0123 -> "12.3 ms", 4.2 -> "4.20 s"; negative or not finite: "?".
+std::string format_latency(double seconds);
+
+// One line without its end. No control character stands in it raw; invalid UTF-8 becomes U+FFFD.
+std::string json_line(const nlohmann::json& value);
 
 struct ProgressLine {
   std::string phase;
@@ -49,20 +55,22 @@ std::string format_progress_words(const ProgressLine& progress);
 
 class Output {
  public:
-  Output(bool json, bool terminal, size_t width)
-      : json_(json), terminal_(terminal), width_(width) {}
+  Output(bool json, bool terminal, size_t width, size_t height = 24)
+      : json_(json), terminal_(terminal), width_(width), height_(height) {}
   // Of standard output, as the process finds it.
   static Output of_process(bool json);
 
   bool json() const { return json_; }
   bool terminal() const { return terminal_; }
   size_t width() const { return width_; }
+  size_t height() const { return height_; }
 
   // Text as it is, at once. Failure when standard output cannot be written (closed pipe: the
   // process ends quietly).
   void text(std::string_view text);
-  // One line of JSON. Invalid UTF-8 in it becomes U+FFFD.
-  void object(const nlohmann::json& value);
+  // Text of a model: on a terminal it cannot send control sequences.
+  void model_text(std::string_view text);
+  void object(const nlohmann::json& value) { text(json_line(value) + "\n"); }
   // Redraws the last line of the terminal; end_line leaves it standing.
   void redraw(std::string_view line);
   void end_line();
@@ -71,6 +79,7 @@ class Output {
   bool json_;
   bool terminal_;
   size_t width_;
+  size_t height_;
   bool line_open_ = false;
 };
 

@@ -37,7 +37,8 @@ TEST(ExitOfStatus, TellsTheKindsApart) {
 }
 
 TEST(Api, RefusesWhatIsNoUrl) {
-  for (const char* url : {"", "127.0.0.1", "ftp://host", "http://", "http://a b", "nonsense://x"}) {
+  for (const char* url : {"", "127.0.0.1", "ftp://host", "http://", "http://a b", "nonsense://x",
+                          "unix:", "unix:relative"}) {
     EXPECT_THROW(Api({.server = url, .api_key = {}}), Failure) << url;
   }
   EXPECT_THROW(Api({.server = "http://127.0.0.1:1", .api_key = "a\r\nX: y"}), Failure);
@@ -46,6 +47,15 @@ TEST(Api, RefusesWhatIsNoUrl) {
 TEST(Api, TakesAUrlWithSlashesOrTheSdksV1) {
   EXPECT_EQ(Api({.server = "http://h:1//", .api_key = {}}).server(), "http://h:1");
   EXPECT_EQ(Api({.server = "http://h:1/v1", .api_key = {}}).server(), "http://h:1");
+}
+
+TEST(Api, TakesASocketsPath) {
+  EXPECT_EQ(Api({.server = "unix:/run/d.sock", .api_key = {}}).server(), "unix:/run/d.sock");
+  EXPECT_EQ(Api({.server = "unix:///run/d.sock", .api_key = {}}).server(), "unix:/run/d.sock");
+}
+
+TEST(Api, RefusesAMissingCaFile) {
+  EXPECT_THROW(Api({.server = "https://h", .api_key = {}, .ca_file = "/nowhere.pem"}), Failure);
 }
 
 TEST(PercentEncode, LeavesOnlyUnreservedCharacters) {
@@ -82,16 +92,19 @@ std::vector<std::string> candidates(const std::vector<std::string>& words) {
   // Port 1 of this machine answers nobody, so names stay empty.
   std::vector<std::string> all = {"--server", "http://127.0.0.1:1"};
   all.insert(all.end(), words.begin(), words.end());
-  return complete_words(app, all, plan.api);
+  return complete_words(app, all, [](const char*) { return std::nullopt; });
 }
 
 using Words = std::vector<std::string>;
 
 TEST(CompleteWords, OffersSubcommands) {
   EXPECT_EQ(candidates({""}),
-            (Words{"complete", "jobs", "models", "health", "traces", "completion"}));
+            (Words{"complete", "chat", "infill", "score", "tokenize", "detokenize", "models",
+                   "jobs", "traces", "keys", "health", "requests", "top", "config", "completion"}));
   EXPECT_EQ(candidates({"jobs", "c"}), (Words{"create", "cancel"}));
   EXPECT_EQ(candidates({"--json", "jobs", "re"}), Words{"resume"});
+  EXPECT_EQ(candidates({"models", ""}), (Words{"list", "show", "add", "remove"}));
+  EXPECT_EQ(candidates({"keys", ""}), (Words{"list", "create", "revoke"}));
 }
 
 TEST(CompleteWords, OffersFlagsOfTheCommandAndThoseAboveIt) {
@@ -105,6 +118,9 @@ TEST(CompleteWords, OffersFlagsOfTheCommandAndThoseAboveIt) {
 TEST(CompleteWords, AsksTheShellForFiles) {
   EXPECT_EQ(candidates({"jobs", "create", ""}), Words{"@files"});
   EXPECT_EQ(candidates({"complete", "--file", "x"}), Words{"@files"});
+  EXPECT_EQ(candidates({"score", "--traces", ""}), Words{"@files"});
+  EXPECT_EQ(candidates({"--ca-file", ""}), Words{"@files"});
+  EXPECT_EQ(candidates({"models", "add", ""}), Words{"@files"});
   EXPECT_EQ(candidates({"traces", "upload", "name", ""}), Words{"@files"});
 }
 

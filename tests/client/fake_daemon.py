@@ -10,6 +10,8 @@ used up one call after another, the last one stays. `raw` answers write to the s
 import dataclasses
 import http.server
 import json
+import socketserver
+import ssl
 import threading
 
 
@@ -51,8 +53,27 @@ def broken_answer(answer):
     return respond
 
 
+def open_answer(answer):
+    """The answer's bytes, and then nothing: the connection stays open until the client leaves."""
+    def respond(call):
+        status, kind, body = answer(call)
+        return status, kind, body, len(body) + 1000, "wait"
+    return respond
+
+
+class UnixServer(socketserver.ThreadingUnixStreamServer):
+    """An HTTP server on a socket with a path."""
+
+    def get_request(self):
+        connection, _ = super().get_request()
+        return connection, ("unix", 0)  # what the HTTP handler takes for an address
+
+
 class FakeDaemon:
-    def __init__(self):
+    """Listens on a free port; on the path `socket` where one is given; with TLS where
+    `certificate` names the files (certificate, key)."""
+
+    def __init__(self, socket=None, certificate=None):
         self.calls = []
         self.routes = {}
         outer = self
@@ -67,6 +88,7 @@ class FakeDaemon:
                 outer.calls.append(call)
                 route = outer.route_of(call)
                 status, kind, body, *promised = route(call)
+                waits = promised[1:] == ["wait"]
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(promised[0] if promised else len(body)))
@@ -75,15 +97,29 @@ class FakeDaemon:
                     self.close_connection = True
                 self.end_headers()
                 self.wfile.write(body)
+                if waits:
+                    self.wfile.flush()
+                    self.connection.recv(1)
+                    outer.left.set()
 
             do_GET = do_POST = do_DELETE = answer
 
             def log_message(self, *args):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.left = threading.Event()  # a client left an open answer
+        if socket:
+            self.server = UnixServer(str(socket), Handler)
+            self.url = f"unix:{socket}"
+        else:
+            self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
 
     def on(self, method, path, *answers):
         self.routes[method, path] = list(answers)

@@ -83,6 +83,28 @@ TEST(Printable, KeepsTextAndReplacesControls) {
   EXPECT_EQ(printable("\xC2\xA0"), "\xC2\xA0");
 }
 
+TEST(Printable, ReplacesBytesThatAreNoText) {
+  EXPECT_EQ(printable("a\x9B"
+                      "b"),
+            "a\xEF\xBF\xBD"
+            "b");
+}
+
+TEST(JsonLine, HoldsNoControlCharacterRaw) {
+  const nlohmann::json value = {{"a", "\x1b\x7f\xC2\x9B\xC2\xA0\n"}};
+  EXPECT_EQ(json_line(value), "{\"a\":\"\\u001b\\u007f\\u009b\xC2\xA0\\n\"}");
+  EXPECT_EQ(nlohmann::json::parse(json_line(value)), value);
+}
+
+TEST(FormatLatency, PicksTheUnit) {
+  EXPECT_EQ(format_latency(0.01234), "12.3 ms");
+  EXPECT_EQ(format_latency(0.9994), "999.4 ms");
+  EXPECT_EQ(format_latency(0.99999), "1.00 s");
+  EXPECT_EQ(format_latency(4.2), "4.20 s");
+  EXPECT_EQ(format_latency(-1), "?");
+  EXPECT_EQ(format_latency(INFINITY), "?");
+}
+
 TEST(FormatProgress, ShowsAllAtFullWidth) {
   EXPECT_EQ(format_progress(whole_line(), 100),
             "train  [############..................]  42.3%  step 127/300  loss 3.2146  "

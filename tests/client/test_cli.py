@@ -2,47 +2,15 @@
 
 import json
 import os
-import pathlib
-import pty
-import select
 import signal
 import subprocess
-import sys
 
 import pytest
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
-from fake_daemon import (FakeDaemon, broken_answer, error_answer, json_answer,  # noqa: E402
-                         sse_answer)
-from openapi_contract import Contract, SOURCE  # noqa: E402
-
-BIN = pathlib.Path(os.environ.get("TRISTILL_BIN", SOURCE / "build/release/bin"))
-CONTRACT = Contract.load()
-OK, USAGE, DATA, NOT_FOUND, UNAVAILABLE = 0, 64, 65, 66, 69
-RESOURCE, CONFLICT, INTERRUPTED, PERMISSION = 71, 73, 75, 77
-
-
-@pytest.fixture
-def daemon():
-    with FakeDaemon() as fake:
-        yield fake
-
-
-def environment(daemon=None, **extra):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("TRISTILL_")}
-    env["TZ"] = "UTC"
-    if daemon is not None:
-        env["TRISTILL_SERVER"] = daemon.url
-    return env | extra
-
-
-def tristill(*args, daemon=None, stdin=b"", **env):
-    """Runs the client; the finished process with text output."""
-    done = subprocess.run([str(BIN / "tristill"), *args], input=stdin, capture_output=True,
-                          env=environment(daemon, **env), timeout=60)
-    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
-    return done
+from client_program import (BIN, CONTRACT, CONFLICT, DATA, INTERRUPTED, NOT_FOUND, OK, PERMISSION,
+                            RESOURCE, UNAVAILABLE, USAGE, chunks, completion, environment,
+                            run_on_terminal, tristill)
+from fake_daemon import broken_answer, error_answer, json_answer, sse_answer
 
 
 def job(status="queued", **fields):
@@ -61,13 +29,6 @@ def event(event_id, kind, message="", level="info", **data):
              "level": level, "message": message, "type": kind, "data": data}
     CONTRACT.check({"$ref": "#/components/schemas/JobEvent"}, value, "the fake's event")
     return event_id, value
-
-
-def completion(*texts):
-    choices = [{"text": t, "index": i, "logprobs": None, "finish_reason": "stop"}
-               for i, t in enumerate(texts)]
-    return {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m",
-            "choices": choices}
 
 
 # Command line
@@ -91,8 +52,10 @@ def test_wrong_command_lines_exit_64_and_say_why(args):
 def test_help_lists_every_command():
     done = tristill("--help")
     assert done.returncode == OK
-    for name in ["complete", "jobs", "models", "traces", "health", "completion"]:
+    for name in ["complete", "chat", "infill", "score", "tokenize", "detokenize", "models", "jobs",
+                 "traces", "keys", "health", "requests", "top", "config", "completion"]:
         assert f"\n  {name} " in done.stdout
+    assert "Exit status:" in done.stdout and "Exit status:" not in tristill("top", "-h").stdout
     for name in ["create", "list", "show", "watch", "cancel", "resume"]:
         assert f"\n  {name} " in tristill("jobs", "--help").stdout
 
@@ -150,11 +113,6 @@ def test_complete_sends_what_the_flags_say(daemon):
     CONTRACT.check_request("POST", "/v1/completions", body)
     assert body == {"prompt": "def f", "max_tokens": 5, "temperature": 0, "top_p": 0.5, "seed": -7,
                     "stop": ["a", "b"], "model": "m", "n": 2, "suffix": "end", "echo": True}
-
-
-def chunks(*texts):
-    return [(None, {**completion(t), "choices": [{"text": t, "index": 0, "logprobs": None,
-                                                  "finish_reason": None}]}) for t in texts]
 
 
 def test_complete_streams_to_a_pipe_byte_for_byte(daemon):
@@ -220,7 +178,7 @@ def test_complete_fails_when_the_stream_holds_an_error_or_breaks(daemon):
     daemon.on("POST", "/v1/completions", sse_answer(*chunks("a"), done=False))
     done = tristill("complete", "p", daemon=daemon)
     assert done.returncode == UNAVAILABLE
-    assert "before the completion's end" in done.stderr
+    assert "before the answer's end" in done.stderr
 
 
 def test_a_closed_pipe_ends_quietly(daemon):
@@ -406,31 +364,6 @@ def test_watch_of_an_unknown_job_is_not_found(daemon):
     assert (done.returncode, done.stdout) == (NOT_FOUND, "")
 
 
-def run_on_terminal(args, daemon, columns):
-    """The client's output on a terminal of so many columns, and its exit code."""
-    import fcntl
-    import struct
-    import termios
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    client = subprocess.Popen([str(BIN / "tristill"), *args], stdin=subprocess.DEVNULL,
-                              stdout=slave, stderr=subprocess.PIPE, env=environment(daemon))
-    os.close(slave)
-    shown = b""
-    while select.select([master], [], [], 30)[0]:
-        try:
-            piece = os.read(master, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(master)
-    code = client.wait(30)
-    client.stderr.close()
-    return shown.decode(), code
-
-
 def test_watch_redraws_one_line_on_a_terminal(daemon):
     serve_story(daemon, job("succeeded", fine_tuned_model="tiny", finished_at=1790000001))
     for columns in (40, 80, 200):
@@ -504,7 +437,7 @@ def test_traces_list_and_delete(daemon):
 # Shell completion
 
 
-def bash_candidates(daemon, line):
+def bash_candidates(daemon, line, **env):
     script = f"""
         source <('{BIN / 'tristill'}' completion bash)
         compopt() {{ echo FILES; }}
@@ -513,7 +446,7 @@ def bash_candidates(daemon, line):
     """
     path = f"{BIN}:{os.environ['PATH']}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60,
-                          env=environment(daemon, PATH=path))
+                          env=environment(daemon, PATH=path, **env))
     assert done.stderr == ""
     return done.stdout.split()
 
@@ -532,6 +465,27 @@ def test_bash_completes_commands_flags_ids_names_and_files(daemon):
     assert bash_candidates(daemon, "tristill complete --model ") == ["starter"]
     assert bash_candidates(daemon, "tristill traces upload ") == ["s"]
     assert bash_candidates(daemon, "tristill jobs create ") == ["FILES"]
+
+
+def test_bash_completes_what_only_daemon_and_files_know(daemon, tmp_path):
+    daemon.on("GET", "/v1/models", json_answer({"object": "list", "data": [
+        {"id": "starter"}, {"id": "$(reboot)"}, {"id": "a b"}, {"id": "x;y"}, {"id": "a/b-1.5"}]}))
+    daemon.on("GET", "/keys", json_answer({"object": "list", "data": [{"id": "key_1"}]}))
+    assert bash_candidates(daemon, "tristill models remove ") == ["starter", "a/b-1.5"]
+    assert bash_candidates(daemon, "tristill score --model st") == ["starter"]
+    assert bash_candidates(daemon, "tristill keys revoke ") == ["key_1"]
+    assert bash_candidates(daemon, "tristill keys create ci --scope ") == ["infer", "train",
+                                                                           "admin"]
+    assert bash_candidates(daemon, "tristill infill --file ") == ["FILES"]
+    config = tmp_path / "tristill" / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"profiles": {
+        "here": {"server": daemon.url}, "away": {"server": "http://127.0.0.1:1"}}}))
+    env = {"XDG_CONFIG_HOME": str(tmp_path)}
+    assert bash_candidates(None, "tristill --profile ", **env) == ["away", "here"]
+    assert bash_candidates(None, "tristill --profile here models show ", **env) == ["starter",
+                                                                                    "a/b-1.5"]
+    assert bash_candidates(None, "tristill --profile away models show ", **env) == []
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

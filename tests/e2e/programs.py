@@ -61,9 +61,8 @@ class Daemon:
     def start(self, port=0):
         extra = {"TRISTILL_API_KEY": self.api_key} if self.api_key else {}
         env = clean_environment(**extra, **self.environment)
-        self.process = subprocess.Popen(self.command(port), stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, env=env, text=True,
-                                        errors="replace")
+        self.process = self.popen(self.command(port), stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, env=env, text=True, errors="replace")
         self.url = None
         listening = threading.Event()
         process = self.process
@@ -71,7 +70,7 @@ class Daemon:
         def read():
             for line in process.stdout:
                 self.log.append(line)
-                found = re.search(r"listening.*\burl=\"?(http://\S+?)\"?(\s|$)", line)
+                found = re.search(r"listening.*\burl=\"?((https?://|unix:)\S+?)\"?(\s|$)", line)
                 if found:
                     self.url = found.group(1).rstrip("/")
                     listening.set()
@@ -83,8 +82,12 @@ class Daemon:
         if self.url is None:
             self.kill()
             raise AssertionError("tristilld did not start:\n" + self.log_text())
-        self.port = int(self.url.rsplit(":", 1)[1])
+        port = self.url.rsplit(":", 1)[1]
+        self.port = int(port) if port.isdigit() else None  # of a Unix socket
         return self
+
+    def popen(self, command, **more):
+        return subprocess.Popen(command, **more)
 
     def log_text(self):
         return "".join(self.log[-200:])

@@ -15,12 +15,25 @@ for program in tristilld tristill; do
 done
 
 venv=build/venv
-if [ ! -e $venv/.ready ]; then
+requirements=tests/e2e/requirements.txt
+if ! cmp -s $requirements $venv/.ready; then
   mkdir -p build
   if python3 -m venv --system-site-packages $venv &&
-     timeout 300 $venv/bin/pip install -q --retries 1 openai pytest pyyaml jsonschema numpy; then
-    touch $venv/.ready
+     timeout 300 $venv/bin/pip install -q --retries 1 -r $requirements; then
+    cp $requirements $venv/.ready
   fi
+fi
+
+# The SDK's own tests are in its source archive only: build/openai-VERSION/tests.
+sdk=$(sed -n 's/^openai==/openai-/p' $requirements)
+if [ ! -d build/$sdk/tests ] && [ -e $venv/.ready ]; then
+  download=$(mktemp -d build/sdk.XXXXXX)
+  if timeout 300 $venv/bin/pip download -q --retries 1 --no-deps --no-binary openai \
+       -d $download ${sdk/-/==}; then
+    tar -xzf $download/$sdk.tar.gz -C $download $sdk/pyproject.toml $sdk/tests
+    mv -T $download/$sdk build/$sdk
+  fi
+  rm -rf $download
 fi
 
 node_folder=build/node
@@ -30,6 +43,22 @@ if [ ! -e $node_folder/.ready ] && command -v npm >/dev/null; then
   options=(--silent --no-package-lock --no-audit --no-fund)
   if (cd $node_folder && timeout 180 npm install "${options[@]}"); then
     touch $node_folder/.ready
+  fi
+fi
+
+# TRISTILL_OPENAI_NODE=CHECKOUT runs the generated tests of a checkout of openai-node.
+if [ -n "${TRISTILL_OPENAI_NODE:-}" ] && [ ! -d build/vitest/node_modules/vitest ]; then
+  mkdir -p build/vitest
+  (cd build/vitest && echo '{"private": true, "type": "module"}' >package.json &&
+   timeout 300 npm install --silent --no-package-lock --no-audit --no-fund vitest@2)
+fi
+
+# TRISTILL_LM_EVAL=1 runs lm-evaluation-harness.
+if [ "${TRISTILL_LM_EVAL:-}" = 1 ] && [ ! -e build/lm-eval/.ready ]; then
+  mkdir -p build
+  if python3 -m venv build/lm-eval &&
+     timeout 600 build/lm-eval/bin/pip install -q --retries 1 'lm-eval[api]==0.4.13'; then
+    touch build/lm-eval/.ready
   fi
 fi
 

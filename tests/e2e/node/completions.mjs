@@ -29,6 +29,14 @@ for await (const _ of abandoned) {
   break;
 }
 
+// Without encoding_format the SDK asks for base64 and decodes it.
+const input = ["def add(a, b):", "class Point:"];
+seen.embedded = (await client.embeddings.create({ model, input })).data;
+seen.embeddedFloats = (
+  await client.embeddings.create({ model, input, encoding_format: "float" })
+).data;
+seen.model = await client.models.retrieve(model);
+
 const failure = async (call) => {
   try {
     await call();

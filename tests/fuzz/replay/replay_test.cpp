@@ -17,11 +17,14 @@
 #include "train/trace/shard.h"
 
 extern "C" {
+int chat_template_fuzz(const uint8_t* data, size_t size);
 int completion_request_fuzz(const uint8_t* data, size_t size);
+int daemon_answer_fuzz(const uint8_t* data, size_t size);
 int event_fuzz(const uint8_t* data, size_t size);
 int gguf_fuzz(const uint8_t* data, size_t size);
 int http_fuzz(const uint8_t* data, size_t size);
 int model_file_fuzz(const uint8_t* data, size_t size);
+int output_form_fuzz(const uint8_t* data, size_t size);
 int tokenizer_fuzz(const uint8_t* data, size_t size);
 int trace_record_fuzz(const uint8_t* data, size_t size);
 int trace_shard_fuzz(const uint8_t* data, size_t size);
@@ -110,6 +113,17 @@ TEST_F(Replay, Gguf) {
   replay(gguf_fuzz, out.finish(), 20000);
 }
 
+TEST_F(Replay, DaemonAnswer) {
+  replay(daemon_answer_fuzz,
+         "# HELP h words\nh_bucket{m=\"a\\n\",le=\"0.5\"} 3\nh_bucket{m=\"a\",le=\"+Inf\"} 4\n"
+         "vllm:num_requests_running{model_name=\"a\"} 1\n\n",
+         2000);
+  replay(daemon_answer_fuzz, "id: 7\ndata: {\"a\":1}\r\n\r\ndata: b\ndata: c\n\n: d\n", 2000);
+  replay(daemon_answer_fuzz,
+         R"([{"id":0,"is_processing":true,"n_prompt_tokens":9,"next_token":[{"n_decoded":1}]}])",
+         2000);
+}
+
 TEST_F(Replay, ModelFile) {
   const auto model = test::random_model({.n_layers = 1});
   const fs::path path = folder_ / "m.gguf";
@@ -157,11 +171,56 @@ TEST_F(Replay, CompletionRequest) {
   replay(completion_request_fuzz, R"({"prompt":"a","suffix":"b","echo":true,"user":"u"})", 10000);
 }
 
+TEST_F(Replay, OutputForm) {
+  replay(
+      output_form_fuzz,
+      R"({"json_schema":{"type":"object","properties":{"a":{"type":"string","pattern":"^a+b?$"},)"
+      R"("b":{"type":["integer","null"],"minimum":-3},"c":{"$ref":"#/$defs/d"},)"
+      R"("e":{"anyOf":[{"const":"x"},{"enum":["y",1.5]}]}},"required":["a","c"],)"
+      R"("additionalProperties":{"type":"array","items":{"maxLength":9},"maxItems":40},)"
+      R"("$defs":{"d":{"allOf":[{"type":"object"},{"properties":{"f":{"$ref":"#"}}}]}}}})",
+      2000);
+  replay(
+      output_form_fuzz,
+      "root ::= item (\",\" [ \\n]? item){0,5} # list\nitem ::= [a-z\\u00e9]+ | \"(\" root \")\"\n",
+      3000);
+}
+
+TEST_F(Replay, ChatTemplate) {
+  replay(
+      chat_template_fuzz,
+      "{%- set ns = namespace(n=0, last='') %}{% macro turn(role, text='') -%}\n"
+      "<|im_start|>{{ role ~ '\\n' + text | trim }}{{ '<|im_end|>' }}{% endmacro %}\n"
+      "{{- bos_token }}{% for message in messages if message.content is string %}\n"
+      "  {%- if loop.first and message['role'] == 'system' %}{{ message.content[:2] }}\n"
+      "  {%- elif message.role not in ['a', \"b\"] %}{% set ns.n = ns.n + 1 %}{{ turn(message.role,"
+      " message.content.split('\\n')[-1]) }}{% else %}{% continue %}{% endif %}{% endfor %}\n"
+      "{{ messages | selectattr('tool_calls', 'defined') | list | tojson(indent=2) }}"
+      "{{ {'a': [1, 2.5, none]}.a[::-1] }}{{ ns.n * 2 ** 3 // 5 }}{{ messages[0].content.upper() }}"
+      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+      20000);
+  replay(
+      chat_template_fuzz,
+      "{% for a in messages %}{% for b in messages %}{{ (a.content ~ b.content) | replace('a', 'b')"
+      " | title | indent(3) | join('-') }}{% endfor %}{% endfor %}{% set x | upper %}{{ messages |"
+      " map(attribute='role') | unique | sort | join(', ') }}{% endset %}{{ x * 3 }}{{ range(9) |"
+      " batch(2) | list }}{{ x is defined and not x is lower or x in ['a'] }}",
+      10000);
+}
+
 TEST_F(Replay, Http) {
   replay(http_fuzz,
          "POST /a?b=c HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nX-Request-Id: i\r\n\r\nabc"
          "POST /d HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
          "3\r\nabc\r\n10;e=f\r\n0123456789abcdef\r\n0\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+         20000);
+  constexpr char kGzip[] =
+      "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x4b\x4c\x4a\x4e\x04\x23\x00\x18\x48\x2d\x46\x09\x00"
+      "\x00\x00";
+  replay(http_fuzz,
+         "POST /%61 HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\nContent-Length: " +
+             std::to_string(sizeof kGzip - 1) + "\r\n\r\n" + std::string(kGzip, sizeof kGzip - 1) +
+             "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
          20000);
 }
 

@@ -7,10 +7,11 @@ set -euo pipefail
 compile=(build-essential cmake ninja-build ccache pkg-config)
 serve=("${compile[@]}" libsentencepiece-dev libcpp-httplib-dev nlohmann-json3-dev libsqlite3-dev
        libfmt-dev libspdlog-dev libxxhash-dev libcli11-dev prometheus-cpp-dev
-       libcurl4-openssl-dev libssl-dev curl ca-certificates)
+       libcurl4-openssl-dev libedit-dev libssl-dev zlib1g-dev curl ca-certificates)
 train=(libtorch-dev libopenblas0-pthread python3)
-test=(libgtest-dev git python3 python3-venv python3-pytest python3-yaml python3-jsonschema
-      python3-numpy g++-12-aarch64-linux-gnu qemu-user)
+test=(libgtest-dev git groff-base openssl python3 python3-venv python3-pytest python3-yaml
+      python3-jsonschema python3-numpy python3-prometheus-client g++-12-aarch64-linux-gnu qemu-user
+      slowhttptest)
 lint=(python3 git binutils clang-format-19)
 tidy=(clang-tidy-19)
 fuzz=(clang-19 libclang-rt-19-dev)
@@ -36,7 +37,9 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   exit 0
 fi
 
-installed=" $(dpkg-query -W -f='${Package}=${db:Status-Status} ' "${wanted[@]}" 2>/dev/null) "
+# Fails, besides answering, when dpkg has never heard of one of them.
+states=$(dpkg-query -W -f='${Package}=${db:Status-Status} ' "${wanted[@]}" 2>/dev/null || true)
+installed=" $states "
 missing=()
 for package in "${wanted[@]}"; do
   [[ $installed == *" $package=installed "* ]] || missing+=("$package")

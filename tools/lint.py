@@ -23,8 +23,8 @@ MAX_SOURCE = 700
 
 # Which folder may include which. A file belongs to the longest entry that its path starts with.
 TRAIN_EDGES = ["train/job", "train/trace", "train/teacher"]
-SERVER_PARTS = ["server/http", "server/models", "server/ops", "server/openai", "server/jobs",
-                "server/traces"]
+SERVER_PARTS = ["server/http", "server/access", "server/jinja", "server/chat", "server/models",
+                "server/ops", "server/openai", "server/compat", "server/jobs", "server/traces"]
 ANYTHING = ["base", "model", "model/engine", "train", "train/plugin", *TRAIN_EDGES, "server",
             *SERVER_PARTS, "client", "tests", "bench"]
 LAYERS = {
@@ -37,10 +37,19 @@ LAYERS = {
     "train/plugin": ["base", "model", "train"],
     "train": ["base", "model", "model/engine", "train", *TRAIN_EDGES],
     "server/http": ["base", "server/http"],
-    "server/models": ["base", "model", "model/engine", "server/http", "server/models"],
-    "server/ops": ["base", "model", "model/engine", "server/http", "server/models", "server/ops"],
-    "server/openai": ["base", "model", "model/engine", "server/http", "server/models",
-                      "server/ops", "server/openai"],
+    "server/access": ["base", "train/job", "server/http", "server/access"],
+    "server/jinja": ["base", "server/jinja"],
+    "server/chat": ["base", "model", "server/jinja", "server/chat"],
+    "server/models": ["base", "model", "model/engine", "server/http", "server/jinja",
+                      "server/chat", "server/models"],
+    "server/ops": ["base", "model", "model/engine", "server/http", "server/jinja", "server/chat",
+                   "server/models", "server/ops"],
+    "server/openai": ["base", "model", "model/engine", "server/http", "server/access",
+                      "server/jinja", "server/chat", "server/models", "server/ops",
+                      "server/openai", "train/trace"],
+    "server/compat": ["base", "model", "model/engine", "server/http", "server/access",
+                      "server/jinja", "server/chat", "server/models", "server/ops",
+                      "server/openai", "server/compat"],
     "server/jobs": ["base", "model", *TRAIN_EDGES, "server/http", "server/jobs"],
     "server/traces": ["base", "model", *TRAIN_EDGES, "server/http", "server/traces"],
     "server": ["base", "model", "model/engine", *TRAIN_EDGES, "server", *SERVER_PARTS],
@@ -59,25 +68,31 @@ LIBRARIES = [
     ("cpp-httplib", r"httplib\.h", r"server/http/|tests/"),
     ("SQLite", r"sqlite3\.h", r"server/jobs/|tests/"),
     ("libcurl", r"curl/", r"client/|train/teacher/|tests/"),
+    ("libedit", r"histedit\.h", r"client/"),
     ("CLI11", r"CLI/", r"client/|tests/client/|bench/"),
     ("prometheus-cpp", r"prometheus/", r"server/ops/"),
     ("SentencePiece", r"sentencepiece", r"model/tokenizer/|train/data/sentencepiece_train\.cpp$"),
-    ("OpenSSL", r"openssl/", r"base/|server/http/"),
+    ("OpenSSL", r"openssl/", r"base/|server/http/|tests/"),
+    ("zlib", r"zlib\.h", r"server/http/|tests/"),
     ("std::regex", r"regex$", r"(?!)"),
     ("iostream", r"iostream$", r"tests/|bench/|\w+/main\.cpp$"),
 ]
 
 # Where an exception may be caught, and why there: work ends, or a throwing library becomes values.
 CATCH_SITES = {
+    "client/api.cpp": "libcurl is C: what the reader throws goes on once that has returned",
+    "client/chat.cpp": "a turn ends: its failure is told, the conversation goes on",
     "client/commands.cpp": "the command ends: its failure becomes an exit code",
     "client/completion.cpp": "shell completion without a daemon completes nothing",
     "client/jobs.cpp": "JSON that a person wrote: the parser's error becomes a Failure",
+    "client/top.cpp": "the daemon is away or lacks a route: the next reading tries again",
     "client/traces.cpp": "one file of several failed; the others are still sent",
     "client/watch.cpp": "the daemon is away: the watch tries again",
     "model/engine/engine.cpp": "a step ends: its sequences fail, the engine lives",
     "model/threads.cpp": "a share of parallel work ends: rethrown on the caller's thread",
     "server/http/listener.cpp": "a request ends: status 500 with its id",
     "server/http/thread_pool.cpp": "the machine allows no more threads: the request is refused",
+    "server/jinja/template.cpp": "a parse or a rendering ends: its failure becomes a Result",
     "server/jobs/database.cpp": "a constructor that failed closes what it opened, rethrows",
     "server/jobs/routes.cpp": "the database's exception becomes an HTTP error",
     "server/jobs/store.cpp": "the database's exception becomes a Result",

@@ -24,7 +24,7 @@ GrammarState::GrammarState(std::shared_ptr<const Grammar> grammar,
       ends_(std::move(ends)),
       automaton_(std::make_unique<GrammarAutomaton>(*grammar_)),
       locals_(grammar_->n_states()),
-      work_limit_(kFirstWork + 64ULL * trie_->n_nodes()),
+      work_limit_(first_work()),
       allowed_((trie_->vocab_size() + 63) / 64),
       path_(trie_->longest() + 1) {
   at_ = automaton_->sets().push(grammar_->start(), automaton_->sets().bottom());
@@ -67,7 +67,8 @@ bool GrammarState::accept(std::string_view bytes) {
   check_limits();
   if (next == StackSets::kNone) return false;
   at_ = next;
-  work_limit_ += kMaxWork + 4ULL * trie_->n_nodes();
+  const uint64_t regained = work_limit_ + kTokenWork + trie_->n_nodes() / 2;
+  work_limit_ = std::min(regained, work() + first_work());
   forget_old();
   return true;
 }
@@ -101,6 +102,11 @@ bool GrammarState::mask(std::span<float> logits) {
 // Every token that some stack of the set lets come: within the rule on top, found once a state, or
 // beyond its end, as the stacks below say.
 void GrammarState::collect(Id set) {
+  // Many states, of many names that may come, say: together they leave few ways through the trie.
+  if (automaton_->sets().frames(set).size() > kManyStates ||
+      automaton_->view(set).open.size() > kManyStates) {
+    return walk(0, trie_->n_nodes(), set, allowed_, nullptr);
+  }
   const auto order = [](const auto& a, const auto& b) {
     return a.state != b.state ? a.state < b.state : a.below < b.below;
   };
@@ -169,7 +175,8 @@ void GrammarState::walk(uint32_t first, uint32_t end, Id from, std::vector<uint6
       at = node.end;
       continue;
     }
-    if ((++visited & 1023) == 0) check_limits();
+    ++visited;
+    check_limits();
     const Id next = automaton_->step(path_[node.depth - 1U], node.byte);
     if (next == StackSets::kNone) {
       if (least_depth > 0) forbid(at, least_depth, allowed);
@@ -201,7 +208,7 @@ void GrammarState::forbid(uint32_t node, size_t least_depth, std::vector<uint64_
 }
 
 void GrammarState::check_limits() const {
-  if (past_work_ + automaton_->work() > work_limit_) {
+  if (work() > work_limit_) {
     throw std::runtime_error(
         "the grammar takes too long to follow: too many ways to read the text");
   }

@@ -2,8 +2,9 @@
 // next, and whether it may end. One thread. What it says, and what it costs, are functions of the
 // grammar, the vocabulary and the text so far.
 //
-// A grammar is a client's: following it is bounded. Beyond kMaxWork a token, in memory, or in
-// depth, accept() and mask() throw std::runtime_error with the reason; the text ends there.
+// A grammar is a client's: following it is bounded, in steps (a burst, and some for each token), in
+// memory and in depth. Beyond that accept(), allows() and mask() throw std::runtime_error with the
+// reason; the text ends there.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +38,8 @@ class GrammarState {
   bool may_end();
   // It may end, and nothing else may come.
   bool must_end();
+  // Elementary steps taken so far: a measure of time that is the same on every machine.
+  uint64_t work() const { return past_work_ + automaton_->work(); }
 
  private:
   using Id = GrammarAutomaton::Id;
@@ -59,10 +62,14 @@ class GrammarState {
   void check_limits() const;
   void forget_old();
 
-  static constexpr uint64_t kFirstWork = 1 << 24;  // for what is found once
-  static constexpr uint64_t kMaxWork = 1 << 18;  // more of it a token, and per node of the trie
+  uint64_t first_work() const { return kFirstWork + 8ULL * trie_->n_nodes(); }
+
+  // About ten times what a schema of many alternatives needs: bursts of 0.2 s, then 5 ms a token.
+  static constexpr uint64_t kFirstWork = 1 << 21;  // of one burst
+  static constexpr uint64_t kTokenWork = 1 << 15;  // regained by a token
+  static constexpr size_t kManyStates = 64;
   static constexpr size_t kKeptBytes = 8 << 20;  // of memory; beyond, it starts afresh
-  static constexpr size_t kMaxBytes = 64 << 20;
+  static constexpr size_t kMaxBytes = 32 << 20;
 
   std::shared_ptr<const Grammar> grammar_;
   std::shared_ptr<const TokenTrie> trie_;

@@ -72,6 +72,7 @@ StackSets::Id StackSets::set_of(std::vector<Frame>& list) {
 StackSets::Id StackSets::unite(Id a, Id b) {
   if (a == b || b == kNone) return a;
   if (a == kNone) return b;
+  work_ += 2;
   const uint64_t both = uint64_t{std::min(a, b)} << 32 | std::max(a, b);
   if (const auto known = united_.find(both); known != united_.end()) return known->second;
   // By index: what is interned meanwhile moves the frames.

@@ -599,41 +599,43 @@ Expr SchemaReader::object(const Place& place) {
   return listed(place, names, required, extra);
 }
 
-// Properties in their order, each behind the others that came: one rule a property for what may
-// follow when something was written, and the first one chosen among those up to the first required.
+// Properties in their order. From the last to the first, two rules a property: what comes when one
+// more member has to, and what may follow a member.
 Expr SchemaReader::listed(const Place& place, const std::vector<std::string>& names,
                           const std::set<std::string>& required, std::optional<Expr> extra) {
   const Schema* properties = place.find("properties");
   const Schema* additional = place.find("additionalProperties");
-  const bool open = additional != nullptr && *additional != false;
-  std::vector<Expr> first;
   const Expr end = builder_.sequence({text_.gap(), builder_.literal("}")});
-  RuleId following = builder_.rule("properties");
-  const auto another = [&](Expr member) { return builder_.sequence({text_.comma(), member}); };
-  builder_.define(
-      following,
-      extra ? builder_.sequence({builder_.repeat(another(*extra), 0, std::nullopt), end}) : end);
-  if (extra) first.push_back(builder_.sequence({*extra, builder_.call(following)}));
-  first.push_back(builder_.literal("}"));
-  for (size_t i = names.size(); i-- > 0 && !builder_.failed();) {
-    const bool is_listed = properties != nullptr && properties->contains(names[i]);
-    const Place item{is_listed ? (*properties)[names[i]]
-                     : open    ? *additional
-                               : document_,
-                     place.at("properties") + "." + names[i]};
-    const RuleId member = builder_.rule(item.path);
-    const bool any = !is_listed && !open;
-    builder_.define(member, text_.member(builder_.literal(json_spelling(names[i])),
-                                         any ? text_.any_value() : value(item)));
-    const Expr written = builder_.sequence({builder_.call(member), builder_.call(following)});
-    if (required.contains(names[i])) first.clear();
-    first.push_back(written);
-    std::vector<Expr> ways = {another(written)};
-    if (!required.contains(names[i])) ways.push_back(builder_.call(following));
-    following = builder_.rule("properties");
-    builder_.define(following, builder_.choice(ways));
+  const auto as_rule = [&](Expr body) {
+    const RuleId rule = builder_.rule("properties");
+    builder_.define(rule, body);
+    return builder_.call(rule);
+  };
+  std::optional<Expr> next;
+  Expr more = end;
+  bool needed = false;  // one of them is still required
+  if (extra) {
+    const Expr another = builder_.sequence({text_.comma(), *extra});
+    more = as_rule(builder_.sequence({builder_.repeat(another, 0, std::nullopt), end}));
+    next = as_rule(builder_.sequence({*extra, more}));
   }
-  return builder_.sequence({builder_.literal("{"), text_.gap(), builder_.choice(first)});
+  const Schema anything = true;
+  for (size_t i = names.size(); i-- > 0 && !builder_.failed();) {
+    const Schema* schema = additional == nullptr || *additional == false ? &anything : additional;
+    if (properties != nullptr && properties->contains(names[i])) schema = &(*properties)[names[i]];
+    const Expr member = text_.member(builder_.literal(json_spelling(names[i])),
+                                     value({*schema, place.at("properties") + "." + names[i]}));
+    std::vector<Expr> ways = {builder_.sequence({member, more})};
+    if (next && !required.contains(names[i])) ways.push_back(*next);
+    next = as_rule(builder_.choice(std::move(ways)));
+    needed = needed || required.contains(names[i]);
+    const Expr another = builder_.sequence({text_.comma(), *next});
+    more = as_rule(needed ? another : builder_.choice({another, end}));
+  }
+  std::vector<Expr> ways;
+  if (next) ways.push_back(*next);
+  if (!needed) ways.push_back(builder_.literal("}"));
+  return builder_.sequence({builder_.literal("{"), text_.gap(), builder_.choice(std::move(ways))});
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ burst       ten times as many requests at once as there are places: how many wer
 """
 import argparse
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -117,6 +118,10 @@ def measure_health(server, seconds=6):
     chunks = [0] * STREAMS
 
     def stream(i):
+        with contextlib.suppress(OSError, http.client.HTTPException):  # the server ends first
+            read_stream(i)
+
+    def read_stream(i):
         connection = server.connect()
         body = json.dumps(completion(100000, f"class C{i}:\n", stream=True))
         connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})

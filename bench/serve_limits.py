@@ -4,11 +4,14 @@
     bench/serve_limits.py --ours build/release/bin/tristilld --model OURS.gguf \
         [--llama BUILD/bin/llama-server --llama-model THEIRS.gguf] [--threads 2] [--out NAME.json]
 
-overhead    one keep-alive client, 8 tokens a request: wall time minus the time that the server
-            itself says it computed (Server-Timing; llama.cpp's "timings"); milliseconds
+overhead    one keep-alive client on a plain socket, 8 tokens a request: wall time minus the time
+            that the server itself says it computed (Server-Timing; llama.cpp's "timings");
+            milliseconds. "echo" is the floor of that: as many bytes to another process that sends
+            them back, after a pause as long as a generation
 health      GET /health every 5 ms while 256 streams are open and generating; milliseconds
 disconnect  one place to run in: a long request that is not streamed is hung up on, and a request
-            of one token is sent at once; its time to the answer beyond what it takes alone
+            of one token is sent at once: how long until it computes, at most (the time from
+            hanging up to its answer, without what the server says it computed for it)
 burst       ten times as many requests at once as there are places: how many were answered, how
             many refused with 429, and what Retry-After said over what the accepted of that moment
             waited
@@ -96,21 +99,86 @@ def completion(n, prompt, **more):
             "ignore_eos": True, "cache_prompt": False, **more}
 
 
-def engine_ms(headers, body):
+def computed_ms(headers, body, without=()):
     if "server-timing" in headers:
-        return sum(float(part.split("dur=")[1]) for part in headers["server-timing"].split(","))
+        parts = [part.strip().split(";dur=") for part in headers["server-timing"].split(",")]
+        return sum(float(ms) for name, ms in parts if name not in without)
     timings = json.loads(body)["timings"]
     return timings["prompt_ms"] + timings["predicted_ms"]
 
 
+class PlainClient:
+    """HTTP/1.1 on a socket, without what a client library costs."""
+
+    def __init__(self, port):
+        self.port = port
+        self.sock = None
+
+    def post(self, path, body):
+        """(headers, body, seconds)"""
+        data = json.dumps(body).encode()
+        head = (f"POST {path} HTTP/1.1\r\nHost: localhost:{self.port}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n")
+        while True:
+            if self.sock is None:
+                self.sock = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            begin = time.perf_counter()
+            self.sock.sendall(head.encode() + data)
+            answer = self.read_answer()
+            if answer is not None:
+                return *answer, time.perf_counter() - begin
+            self.sock = None  # the server ended the connection before it read the request
+
+    def read_answer(self):
+        received = b""
+        while b"\r\n\r\n" not in received:
+            more = self.sock.recv(65536)
+            if not more:
+                return None
+            received += more
+        head, body = received.split(b"\r\n\r\n", 1)
+        lines = head.decode().split("\r\n")[1:]
+        headers = {k.strip().lower(): v.strip() for k, v in (line.split(":", 1) for line in lines)}
+        while len(body) < int(headers["content-length"]):
+            body += self.sock.recv(65536)
+        return headers, body
+
+
+def echo_ms(pause_s, n=200):
+    """The median round trip to a process that sends back what it gets."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    if os.fork() == 0:
+        peer = listener.accept()[0]
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while data := peer.recv(65536):
+            peer.sendall(data)
+        os._exit(0)
+    client = socket.create_connection(listener.getsockname())
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    took = []
+    for _ in range(n):
+        time.sleep(pause_s)
+        begin = time.perf_counter()
+        client.sendall(bytes(500))
+        client.recv(65536)
+        took.append((time.perf_counter() - begin) * 1000)
+    client.close()
+    os.wait()
+    return statistics.median(took)
+
+
 def measure_overhead(server, n=300):
-    connection = server.connect()
-    rest = []
+    client = PlainClient(server.port)
+    rest, total = [], []
     for i in range(n):
         body = completion(8, f"def f{i}(x):\n    return x * {i} +")
-        _, headers, answer, seconds = server.request("POST", "/v1/completions", body, connection)
-        rest.append(seconds * 1000 - engine_ms(headers, answer))
-    return {"p50_ms": statistics.median(rest), "p99_ms": percentile(rest, 0.99)}
+        headers, answer, seconds = client.post("/v1/completions", body)
+        rest.append(seconds * 1000 - computed_ms(headers, answer))
+        total.append(seconds * 1000)
+    return {"p50_ms": statistics.median(rest), "p99_ms": percentile(rest, 0.99),
+            "request_p50_ms": statistics.median(total),
+            "echo_p50_ms": echo_ms(statistics.median(total) / 1000)}
 
 
 def measure_health(server, seconds=6):
@@ -145,23 +213,23 @@ def measure_health(server, seconds=6):
             "max_ms": max(took), "n": len(took), "streams_that_spoke": sum(c > 0 for c in chunks)}
 
 
-def measure_disconnect(server, n=60):
-    connection = server.connect()
+def measure_disconnect(server, n=200):
+    client = PlainClient(server.port)
     probe = completion(1, "x =")
-    alone = [server.request("POST", "/v1/completions", probe, connection)[3] for _ in range(50)]
-    usual = statistics.median(alone)
     late = []
     for i in range(n):
         long = server.connect()
         body = json.dumps(completion(4000, f"def g{i}():\n"))
         long.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
         time.sleep(0.05)
+        begin = time.perf_counter()
         long.sock.close()
         long.close()
-        took = server.request("POST", "/v1/completions", probe, connection)[3]
-        late.append((took - usual) * 1000)
+        headers, answer, _ = client.post("/v1/completions", probe)
+        took_ms = (time.perf_counter() - begin) * 1000
+        late.append(took_ms - computed_ms(headers, answer, without=("queue",)))
     return {"p50_ms": statistics.median(late), "p99_ms": percentile(late, 0.99),
-            "max_ms": max(late), "alone_ms": usual * 1000}
+            "max_ms": max(late), "n": n}
 
 
 def measure_burst(server):

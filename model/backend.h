@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -28,6 +29,13 @@ class Backend {
 
   // Computes all tokens, writes their keys and values. Earlier positions must be in the cache.
   virtual void forward(std::span<const Segment> batch) = 0;
+  // The same until give_up says so between two layers: then false, and the batch is as if it had
+  // not been computed. A backend that does not ask computes to the end.
+  virtual bool forward_unless(std::span<const Segment> batch,
+                              const std::function<bool()>& /*give_up*/) {
+    forward(batch);
+    return true;
+  }
 
   // Logits [rows.size(), V] of tokens of the last batch, counted through its segments in order.
   // Valid until the next call.

@@ -64,14 +64,21 @@ Transformer::Transformer(std::shared_ptr<const Model> model, KvCache& cache, Thr
 }
 
 // h = embedding[token]; per layer h += attention(h), h += feed_forward(h).
-void Transformer::forward(std::span<const Segment> batch) {
+bool Transformer::forward_unless(std::span<const Segment> batch,
+                                 const std::function<bool()>& give_up) {
   place_tokens(batch);
   reserve(places_.size());
   embed(batch);
   for (uint32_t l = 0; l < config_.n_layers; ++l) {
+    if (give_up()) return false;
     attention(model_->layers[l], l);
     feed_forward(model_->layers[l]);
   }
+  return true;
+}
+
+void Transformer::forward(std::span<const Segment> batch) {
+  forward_unless(batch, [] { return false; });
 }
 
 void Transformer::place_tokens(std::span<const Segment> batch) {

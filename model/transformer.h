@@ -22,6 +22,8 @@ class Transformer : public Backend {
               uint32_t max_context);
 
   void forward(std::span<const Segment> batch) override;
+  bool forward_unless(std::span<const Segment> batch,
+                      const std::function<bool()>& give_up) override;
   std::span<const float> logits(std::span<const uint32_t> rows) override;
   std::span<const TokenId> greatest(std::span<const uint32_t> rows) override;
   std::span<const float> states(std::span<const uint32_t> rows) override;

@@ -200,6 +200,7 @@ Result<void> App::Parts::open_keys() {
   if (!opened) return opened.error();
   keys = std::move(*opened);
   services.limits = &keys->limits();
+  services.strict = settings.strict == "on";
   reload_hooks["API keys"] = [this](const Settings& fresh) { return keys->reload(fresh.api_key); };
   reload_hooks["certificates"] = [this](const Settings&) { return listener->reload(); };
   return {};

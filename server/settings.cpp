@@ -170,6 +170,11 @@ std::vector<Setting> operation_settings() {
            "what a name gets that no model has: serve, the first model; 404; auto, the only model "
            "when one is served, else 404",
            &Settings::unknown_model, {"auto", "serve", "404"}),
+      word(
+          "strict", "WHETHER",
+          "on: refuse what OpenAI's specification does not have (unknown fields, more than 4 stops "
+          "or 5 logprobs, stream_options without stream) where clients rely on leniency",
+          &Settings::strict, {"off", "on"}),
       number<double>("drain_delay_seconds",
                      "how long to go on serving after a signal to stop while /readyz says 503, for "
                      "load balancers",

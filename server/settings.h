@@ -19,6 +19,7 @@ struct Settings {
   std::vector<std::string> models;
   std::vector<std::string> model_aliases;  // NAME=MODEL: what clients send, what is served
   std::string unknown_model = "auto";
+  std::string strict = "off";
   std::string api_key;  // empty: none is asked for
   std::string api_key_file;
   std::string allow_open_network = "no";

@@ -19,6 +19,7 @@
 #include "model/engine/sequence.h"
 #include "model/engine/sequence_cache.h"
 #include "model/engine/waiting_queue.h"
+#include "model/engine/warm_up.h"
 
 namespace tristill::engine {
 namespace {
@@ -46,6 +47,7 @@ struct Engine::Impl {
   Result<std::vector<Generation>> submit_all(std::vector<GenerationRequest> requests);
 
   void run();
+  void warm_up();
   bool take_inbox();
   void drop_cancelled();
   void end_late();
@@ -55,10 +57,9 @@ struct Engine::Impl {
   RunningNeed need_of(const Sequence& sequence);
   std::vector<Sequence*> admissible();
   void admit(Sequence& sequence);
-  uint32_t free_place() const;
   void preempt_last();
   void release(Sequence& sequence);
-  Pace::Step compute(const StepPlan& plan);
+  std::optional<Pace::Step> compute(const StepPlan& plan);
   void fail_step(const char* reason);
   void place(Sequence& sequence, const Grant& grant);
   struct WantedRow;
@@ -198,6 +199,7 @@ Result<std::vector<Generation>> Engine::Impl::submit_all(std::vector<GenerationR
 }
 
 void Engine::Impl::run() {
+  warm_up();
   if (!options.prefix_folder.empty()) blocks.remember(options.prefix_folder, *model);
   publish();
   while (take_inbox()) {
@@ -219,6 +221,15 @@ void Engine::Impl::run() {
   if (!options.prefix_folder.empty()) blocks.keep(options.prefix_folder, *model);
 }
 
+void Engine::Impl::warm_up() {
+  try {
+    pace.calibrate(
+        time_steps(*backend, *team, cache.n_blocks(), max_context, options, pace.cost()));
+  } catch (const std::exception& failure) {
+    log_warn("engine did not warm up", {{"model", model->name}, {"reason", failure.what()}});
+  }
+}
+
 // Waits for work; false when the engine must end.
 bool Engine::Impl::take_inbox() {
   std::unique_lock lock(mutex);
@@ -236,7 +247,7 @@ bool Engine::Impl::take_inbox() {
 
 void Engine::Impl::drop_cancelled() {
   const auto drop = [this](Sequence& sequence) {
-    if (!sequence.state->cancelled.load(std::memory_order_acquire)) return false;
+    if (!sequence.is_cancelled()) return false;
     release(sequence);
     note_end(sequence);
     ++counted.cancelled;
@@ -276,7 +287,7 @@ void Engine::Impl::step() {
                              static_cast<std::ptrdiff_t>(running.size() + step_plan.n_preempted));
   for (uint32_t i = 0; i < step_plan.n_admitted; ++i) {
     auto next = waiting.take(*candidates[i]);
-    next->place = free_place();
+    next->place = free_place(running);
     running.push_back(std::move(next));
     admit(*running.back());
     // More of its beginning may be known by now than when the step was planned.
@@ -286,10 +297,11 @@ void Engine::Impl::step() {
   if (running.empty()) return;
   ++counted.steps;
   const uint64_t n_generated = counted.generated_tokens;
-  Pace::Step done = compute(step_plan);
-  done.seconds = std::chrono::duration<double>(Clock::now() - began).count();
-  done.n_output_tokens = static_cast<uint32_t>(counted.generated_tokens - n_generated);
-  pace.observe_step(done);
+  std::optional<Pace::Step> done = compute(step_plan);
+  if (!done) return;
+  done->seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  done->n_output_tokens = static_cast<uint32_t>(counted.generated_tokens - n_generated);
+  pace.observe_step(*done);
   std::stable_sort(running.begin(), running.end(), outranks);
 }
 
@@ -342,23 +354,12 @@ RunningNeed Engine::Impl::need_of(const Sequence& sequence) {
 // Those whose turn it is, without those that a running one works for.
 std::vector<Sequence*> Engine::Impl::admissible() {
   if (running.size() >= options.max_sequences) return {};
-  auto candidates = waiting.first(options.max_sequences - running.size());
-  std::erase_if(candidates, [this](const Sequence* sequence) {
-    return blocks.awaits_twin(*sequence, running);
-  });
-  // Of several with the same beginning the first goes ahead alone.
-  std::vector<Sequence*> ahead;
-  for (Sequence* candidate : candidates) {
-    const bool follows = std::any_of(ahead.begin(), ahead.end(), [&](const Sequence* first) {
-      return blocks.gains_by_waiting(*candidate, *first);
-    });
-    if (!follows) ahead.push_back(candidate);
-  }
-  return ahead;
+  return blocks.leaders(waiting.first(options.max_sequences - running.size()), running);
 }
 
 void Engine::Impl::admit(Sequence& sequence) {
   sequence.clock.admit(Clock::now());
+  sequence.state->admitted.store(true, std::memory_order_relaxed);
   emit_first_prompt_token(sequence);
   if (!sequence.grammar) sequence.grammar = grammars.begin(sequence.state->request);
   blocks.adopt(sequence, running);
@@ -366,15 +367,6 @@ void Engine::Impl::admit(Sequence& sequence) {
   sequence.n_cached = std::min(sequence.n_computed, sequence.n_prompt);
   counted.cached_prompt_tokens += sequence.n_cached;
   pace.observe_prompt(sequence.n_prompt, sequence.n_prompt - sequence.n_cached);
-}
-
-// The lowest place that nobody has.
-uint32_t Engine::Impl::free_place() const {
-  for (uint32_t place = 0;; ++place) {
-    const bool is_taken =
-        std::ranges::any_of(running, [&](const auto& other) { return other->place == place; });
-    if (!is_taken) return place;
-  }
 }
 
 // Its whole blocks stay known while nobody needs the room.
@@ -398,8 +390,9 @@ void Engine::Impl::fail_step(const char* reason) {
   for (auto& sequence : running) finish(*sequence, FinishReason::error, reason);
 }
 
-// Runs the granted tokens through the model, then serves everyone who waits for logits.
-Pace::Step Engine::Impl::compute(const StepPlan& step_plan) {
+// Runs the granted tokens through the model, then serves everyone who waits for logits. Stops, and
+// has done nothing, when all have left.
+std::optional<Pace::Step> Engine::Impl::compute(const StepPlan& step_plan) {
   Pace::Step done = {};
   segments.clear();
   wanted_rows.clear();
@@ -421,7 +414,10 @@ Pace::Step Engine::Impl::compute(const StepPlan& step_plan) {
     }
   }
   const ThreadTeam::Turn turn(*team);
-  backend->forward(segments);
+  const auto all_left = [this] {
+    return std::ranges::all_of(running, [](const auto& other) { return other->is_cancelled(); });
+  };
+  if (!backend->forward_unless(segments, all_left)) return std::nullopt;
   row = 0;
   for (size_t i = 0; i < running.size(); ++i) {
     Sequence& sequence = *running[i];

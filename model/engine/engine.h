@@ -54,6 +54,7 @@ struct GenerationRequest {
   std::optional<std::chrono::milliseconds> max_prefill, max_decode;
   std::vector<TokenId> prediction;  // the output as the client expects it: drafts come from here
   std::function<void()> on_event;  // after each event, on the engine's thread: must not block
+  bool tells_end_only = false;     // on_event is called after the finish alone
 };
 
 enum class FinishReason { none, stop, length, deadline, error };
@@ -142,6 +143,7 @@ class Generation {
   // once.
   std::optional<TokenEvent> next(std::chrono::milliseconds wait);
   bool finished() const;  // the finish event has been read
+  bool was_admitted() const;  // it has had a place in the batch
 
  private:
   std::shared_ptr<GenerationState> state_;

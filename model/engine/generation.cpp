@@ -21,7 +21,9 @@ Generation::~Generation() {
 std::optional<TokenEvent> Generation::next(std::chrono::milliseconds wait) {
   std::unique_lock lock(state_->mutex);
   if (state_->finished) return std::nullopt;
-  if (!state_->arrived.wait_for(lock, wait, [this] { return !state_->events.empty(); })) {
+  const auto has_event = [this] { return !state_->events.empty(); };
+  // Even a wait of no time would put the thread to sleep for an instant.
+  if (!has_event() && (wait.count() <= 0 || !state_->arrived.wait_for(lock, wait, has_event))) {
     return std::nullopt;
   }
   TokenEvent event = std::move(state_->events.front());
@@ -34,5 +36,7 @@ bool Generation::finished() const {
   const std::lock_guard lock(state_->mutex);
   return state_->finished;
 }
+
+bool Generation::was_admitted() const { return state_->admitted.load(std::memory_order_relaxed); }
 
 }  // namespace tristill::engine

@@ -15,16 +15,18 @@ struct GenerationState {
   explicit GenerationState(GenerationRequest wanted) : request(std::move(wanted)) {}
 
   void push(TokenEvent event) {
+    const bool is_end = event.kind == TokenEvent::Kind::finish;
     {
       const std::lock_guard lock(mutex);
       events.push_back(std::move(event));
     }
     arrived.notify_one();
-    if (request.on_event) request.on_event();
+    if (request.on_event && (is_end || !request.tells_end_only)) request.on_event();
   }
 
   const GenerationRequest request;
   std::atomic<bool> cancelled{false};  // the reader left
+  std::atomic<bool> admitted{false};   // it has had a place
 
   std::mutex mutex;  // guards events and finished
   std::condition_variable arrived;

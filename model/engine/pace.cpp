@@ -33,6 +33,11 @@ Pace::Pace(uint64_t weight_bytes)
   cost_.prompt_s = cost_.fixed_s * kStartPrompt;
 }
 
+void Pace::calibrate(const StepCost& cost) {
+  cost_ = cost;
+  n_steps_ = static_cast<uint32_t>(1 / kStepWeight);
+}
+
 // What a step took more or less than expected is shared among its parts as they were expected: so
 // all stay positive, and parts that always come together keep their proportion.
 void Pace::observe_step(const Step& step) {

@@ -32,6 +32,8 @@ class Pace {
   // Of an engine on a model of this size, before it has computed anything: as if memory gave
   // 20 GB/s.
   explicit Pace(uint64_t weight_bytes);
+  // Steps have been timed: what later ones cost changes this slowly.
+  void calibrate(const StepCost& cost);
 
   struct Step {
     double seconds;

@@ -26,4 +26,12 @@ void Sequence::describe(PhaseClock::Time now, TokenEvent& event) const {
   event.rejected_drafts += static_cast<uint32_t>(guess.size()) - n_right;
 }
 
+uint32_t free_place(std::span<const std::unique_ptr<Sequence>> running) {
+  for (uint32_t place = 0;; ++place) {
+    const bool is_taken =
+        std::ranges::any_of(running, [&](const auto& other) { return other->place == place; });
+    if (!is_taken) return place;
+  }
+}
+
 }  // namespace tristill::engine

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "model/engine/draft_model.h"
@@ -57,6 +58,7 @@ struct Sequence {
   bool reads_whole_prompt() const { return scores_prompt() || embedding; }
   // Logits of prompt tokens are still to come.
   bool scores_prompt() const { return state->request.prompt_logprobs && n_output() == 0; }
+  bool is_cancelled() const { return state->cancelled.load(std::memory_order_acquire); }
   // Tokens that it may take in all, as its key pays for them.
   double work() const { return static_cast<double>(n_prompt) + max_tokens; }
   // What an output token and the finish say besides: counts and times so far.
@@ -92,5 +94,8 @@ struct Sequence {
   uint32_t n_cached = 0;  // prompt tokens that were in the cache
   uint32_t n_accepted = 0, n_rejected = 0;  // draft tokens
 };
+
+// The lowest place that none of them has.
+uint32_t free_place(std::span<const std::unique_ptr<Sequence>> running);
 
 }  // namespace tristill::engine

@@ -59,6 +59,19 @@ bool SequenceCache::awaits_twin(const Sequence& sequence, Sequences running) con
   return false;
 }
 
+std::vector<Sequence*> SequenceCache::leaders(std::span<Sequence* const> candidates,
+                                              Sequences running) {
+  std::vector<Sequence*> ahead;
+  for (Sequence* candidate : candidates) {
+    if (awaits_twin(*candidate, running)) continue;
+    const bool follows = std::any_of(ahead.begin(), ahead.end(), [&](const Sequence* first) {
+      return gains_by_waiting(*candidate, *first);
+    });
+    if (!follows) ahead.push_back(candidate);
+  }
+  return ahead;
+}
+
 void SequenceCache::adopt(Sequence& sequence, Sequences running) {
   if (!may_share(sequence)) return;
   const auto most = static_cast<uint32_t>(sequence.tokens.size()) - 1;

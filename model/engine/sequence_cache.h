@@ -29,10 +29,9 @@ class SequenceCache {
 
   // What a sequence that holds nothing yet would need, if it came next.
   WaitingNeed need_of(const Sequence& sequence, uint32_t max_context);
-  // Once `first` has computed the beginning that both share, this one need not.
-  bool gains_by_waiting(const Sequence& sequence, const Sequence& first);
-  // A running sequence is about to compute a block that this one could take over.
-  bool awaits_twin(const Sequence& sequence, Sequences running) const;
+  // Those that gain nothing by waiting for a beginning which a running one computes; of several
+  // with the same beginning the first.
+  std::vector<Sequence*> leaders(std::span<Sequence* const> candidates, Sequences running);
 
   // Takes over what is known of a sequence's beginning. Its last token is always computed: it gives
   // the logits.
@@ -60,6 +59,10 @@ class SequenceCache {
   bool may_share(const Sequence& sequence) const {
     return shares_ && !sequence.reads_whole_prompt();
   }
+  // Once `first` has computed the beginning that both share, this one need not.
+  bool gains_by_waiting(const Sequence& sequence, const Sequence& first);
+  // A running sequence is about to compute a block that this one could take over.
+  bool awaits_twin(const Sequence& sequence, Sequences running) const;
   void copy_from_running(Sequence& sequence, uint32_t most, Sequences running);
   void drop_hidden(Sequence& sequence);
   KvBlockId acquire_block();

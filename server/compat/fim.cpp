@@ -27,7 +27,7 @@ Result<CompletionRequest> parse(std::string_view text, bool strict) {
   fields.integer("max_tokens", 0, 1 << 24, request.max_tokens);
   openai::read_stream(fields, request, strict);
   openai::read_prediction(fields, request);
-  if (auto done = openai::finish_reading(fields, request); !done) return done.error();
+  if (auto done = openai::finish_reading(fields, request, strict); !done) return done.error();
   if (gap.suffix.empty()) {
     request.prompts = {{openai::PromptPart{.text = std::move(gap.prefix)}}};
   } else {

@@ -261,7 +261,7 @@ void read_extra_files(Fields& fields, openai::Gap& gap) {
   }
 }
 
-Result<NativeRequest> parse_infill(const json& body, std::string_view text) {
+Result<NativeRequest> parse_infill(const json& body, std::string_view body_text) {
   Fields fields(body);
   NativeRequest request;
   openai::Gap gap{.prefix = {}, .suffix = {}, .files = {}, .may_cut = true};
@@ -279,7 +279,7 @@ Result<NativeRequest> parse_infill(const json& body, std::string_view text) {
   read_extra_files(fields, gap);
   request.completion.until_context = true;
   read_native(fields, request);
-  request.completion.grammar = openai::read_output_form(fields, text);
+  request.completion.grammar = openai::read_output_form(fields, body_text);
   gap.prefix += typed;
   CompletionRequest& wanted = request.completion;
   wanted.gap = std::move(gap);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/short_slice.h"
 
 namespace tristill::http {
 
@@ -41,6 +42,7 @@ void Disconnects::forget(uint64_t id) {
 }
 
 void Disconnects::run() {
+  take_short_slices();
   for (;;) {
     epoll_event event{};
     if (::epoll_wait(epoll_, &event, 1, -1) < 1) continue;

@@ -4,6 +4,8 @@
 #include <system_error>
 #include <thread>
 
+#include "base/short_slice.h"
+
 namespace tristill::http {
 namespace {
 
@@ -28,6 +30,7 @@ bool ThreadPool::submit(std::function<void()> work) {
 }
 
 void ThreadPool::serve() {
+  take_short_slices();
   std::unique_lock lock(mutex_);
   for (;;) {
     ++idle_;

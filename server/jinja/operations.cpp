@@ -72,6 +72,25 @@ Value of_integers(Context& context, int64_t a, Operator op, int64_t b) {
   return result;
 }
 
+// a = quotient * b + rest, the rest of b's sign, zeros too: as float_divmod of Python.
+struct Division {
+  double quotient, rest;
+};
+
+Division divided(double a, double b) {
+  double rest = std::fmod(a, b);
+  double quotient = (a - rest) / b;
+  if (rest == 0) {
+    rest = std::copysign(0.0, b);
+  } else if ((rest < 0) != (b < 0)) {
+    rest += b;
+    quotient -= 1;
+  }
+  if (quotient == 0) return {std::copysign(0.0, a / b), rest};
+  const double whole = std::floor(quotient);
+  return {quotient - whole > 0.5 ? whole + 1 : whole, rest};
+}
+
 Value of_numbers(Context& context, double a, Operator op, double b) {
   const bool divides =
       op == Operator::divide || op == Operator::floor_divide || op == Operator::modulo;
@@ -81,11 +100,8 @@ Value of_numbers(Context& context, double a, Operator op, double b) {
     case Operator::subtract: return a - b;
     case Operator::multiply: return a * b;
     case Operator::divide: return a / b;
-    case Operator::floor_divide: return std::floor(a / b);
-    case Operator::modulo: {
-      const double rest = std::fmod(a, b);
-      return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
-    }
+    case Operator::floor_divide: return divided(a, b).quotient;
+    case Operator::modulo: return divided(a, b).rest;
     case Operator::power: break;
   }
   const double result = std::pow(a, b);

@@ -8,7 +8,8 @@
 // The language is that of Jinja 3.1 in transformers' environment (trim_blocks, lstrip_blocks, loop
 // controls, immutable sandbox), as far as parser.h, filters.h, predicates.h and methods.h list it.
 // It differs where they say so, and in this: integers have 64 bits; case is one character for one;
-// what map, select and reverse give may be gone through more than once; range is a list.
+// what map, select and reverse give may be gone through more than once; range is a list; safe and
+// escape give plain strings, to which nothing is escaped that is put together with them.
 #pragma once
 
 #include <chrono>

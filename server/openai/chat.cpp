@@ -64,7 +64,7 @@ Result<ChatRequest> parse(std::string_view text, bool strict) {
   auto prompt = parse_chat_prompt(fields, text);
   if (!prompt) return prompt.error();
   request.prompt = std::move(*prompt);
-  if (auto done = finish_reading(fields, wanted); !done) return done.error();
+  if (auto done = finish_reading(fields, wanted, strict); !done) return done.error();
   wanted.prompts.resize(1);
   if (auto done = check_together(wanted, strict); !done) return done.error();
   return request;

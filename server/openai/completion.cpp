@@ -190,7 +190,10 @@ Result<void> Completion::start(const http::Request& from) {
                                               served_->model->fingerprint + '\n' + from.body))
                               : "";
   auto flight = services_.flights.join(key, [&](const std::function<void()>& ring) {
-    for (engine::GenerationRequest& wanted : all) wanted.on_event = ring;
+    for (engine::GenerationRequest& wanted : all) {
+      wanted.on_event = ring;
+      wanted.tells_end_only = !reads_along();
+    }
     return served_->engine->submit_all(std::move(all));
   });
   if (!flight) return flight.error();
@@ -213,6 +216,11 @@ void Completion::enter_session(const http::Request& from) {
                                       [flight = flight_] { flight->bell.ring(); });
 }
 
+// Whether somebody waits for each token: a stream's client, or texts that may end the output.
+bool Completion::reads_along() const {
+  return request_.stream || !request_.stop.empty() || request_.min_indent > 0;
+}
+
 bool Completion::is_superseded() const { return session_ && session_->is_superseded(); }
 
 bool Completion::finished() const {
@@ -220,18 +228,25 @@ bool Completion::finished() const {
                      [](const Choice& choice) { return choice.finished(); });
 }
 
-bool Completion::advance(milliseconds limit) {
-  const uint64_t rung = flight_->bell.count();
-  if (services_.registry.is_cut() || is_superseded()) {
-    for (Choice& choice : choices_) choice.cut();
-    return true;
-  }
+bool Completion::take_events() {
   bool moved = false;
   for (size_t i = 0; i < choices_.size(); ++i) {
     while (choices_[i].advance()) {
-      timers_[i].tokens(choices_[i].counts().generated, metrics_);
+      const ChoiceCounts& counts = choices_[i].counts();
+      const double ms = counts.queued_ms + counts.prefill_ms + counts.decode_ms;
+      timers_[i].tokens(counts.generated, ms / 1000, metrics_);
       moved = true;
     }
+  }
+  return moved;
+}
+
+bool Completion::advance(milliseconds limit) {
+  const uint64_t rung = flight_->bell.count();
+  const bool moved = take_events();
+  if (services_.registry.is_cut() || is_superseded()) {
+    for (Choice& choice : choices_) choice.cut();
+    return true;
   }
   if (!moved && limit.count() > 0) flight_->bell.wait(rung, limit);
   return moved;
@@ -239,7 +254,10 @@ bool Completion::advance(milliseconds limit) {
 
 Completion::Outcome Completion::run(const std::function<bool()>& client_gone) {
   while (!finished()) {
-    if (client_gone()) return Outcome::client_left;
+    if (client_gone()) {
+      take_events();
+      return Outcome::client_left;
+    }
     advance(kSilence);
   }
   return is_superseded() ? Outcome::superseded : Outcome::finished;
@@ -290,13 +308,21 @@ ops::FinishedReason reason_of(FinishReason reason) {
 
 }  // namespace
 
+ops::Phase Completion::phase() const {
+  if (usage().completion > 0) return ops::Phase::decode;
+  const bool was_admitted =
+      flight_ && std::ranges::any_of(flight_->generations,
+                                     [](const auto& one) { return one->was_admitted(); });
+  return was_admitted ? ops::Phase::prefill : ops::Phase::queue;
+}
+
 void Completion::account(Outcome outcome, int status) {
   ops::RequestRecord& record = ongoing_.record;
   if (record.finished) return;
   record.status = status;
   const Usage used = usage();
   if (outcome == Outcome::client_left) {
-    record.cancelled = used.completion > 0 ? ops::Phase::decode : ops::Phase::prefill;
+    record.cancelled = phase();
   }
   if (!choices_.empty()) record.prompt_tokens = used.prompt;
   record.cached_tokens = used.cached;

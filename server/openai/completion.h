@@ -90,6 +90,9 @@ class Completion {
   std::vector<TokenId> prediction_tokens() const;
   engine::GenerationRequest generation_of(std::vector<TokenId> ids) const;
   void enter_session(const http::Request& from);
+  bool reads_along() const;
+  ops::Phase phase() const;  // of the choice that is furthest
+  bool take_events();  // whether there were any
   // Choices that each prompt has now.
   uint32_t n_of_prompt() const { return best_kept_ ? request_.n : request_.best_of; }
 

@@ -213,8 +213,15 @@ Result<void> check_together(CompletionRequest& request, bool strict) {
   return {};
 }
 
-Result<void> finish_reading(Fields& fields, CompletionRequest& request) {
+Result<void> finish_reading(Fields& fields, CompletionRequest& request, bool strict) {
   if (fields.error()) return *fields.error();
+  if (strict && !fields.unknown().empty()) {
+    const std::string name = fields.unknown().front();
+    return refusal(name.c_str(),
+                   name +
+                       " is not a parameter of this endpoint; remove it, or start the "
+                       "server without --strict on");
+  }
   for (std::string& name : fields.unknown()) request.ignored.push_back(std::move(name));
   return {};
 }
@@ -253,7 +260,7 @@ Result<CompletionRequest> parse_completion_request(std::string_view text, bool s
   read_stream(fields, request, strict);
   read_prediction(fields, request);
   request.grammar = read_output_form(fields, text);
-  if (auto done = finish_reading(fields, request); !done) return done.error();
+  if (auto done = finish_reading(fields, request, strict); !done) return done.error();
   if (auto done = read_suffix(request, std::move(suffix)); !done) return done.error();
   if (auto done = check_together(request, strict); !done) return done.error();
   return request;

@@ -89,6 +89,6 @@ void read_limit(Fields& fields, const char* name, int64_t high, uint32_t& target
 Result<void> check_together(CompletionRequest& request, bool strict);
 
 // The remaining names of the body, and the error of the fields if there is one.
-Result<void> finish_reading(Fields& fields, CompletionRequest& request);
+Result<void> finish_reading(Fields& fields, CompletionRequest& request, bool strict = false);
 
 }  // namespace tristill::openai

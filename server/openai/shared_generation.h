@@ -22,6 +22,7 @@ class SharedGeneration {
 
   // The event after those that were read before, if it is there; counts it in n_read.
   std::optional<engine::TokenEvent> next(size_t& n_read);
+  bool was_admitted() const { return generation_.was_admitted(); }
 
  private:
   std::mutex mutex_;  // guards what follows

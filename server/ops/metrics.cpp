@@ -115,21 +115,15 @@ std::string Metrics::text() {
 }
 
 // Tokens that came together share the time between them.
-void ChoiceTimer::tokens(uint32_t generated, const ModelMetrics& metrics) {
+void ChoiceTimer::tokens(uint32_t generated, double seconds, const ModelMetrics& metrics) {
   if (generated == generated_) return;
-  const auto now = Clock::now();
-  const double all = std::chrono::duration<double>(now - last_).count();
-  const double each = all / (generated - generated_);
+  const double each = (seconds - last_s_) / (generated - generated_);
   for (; generated_ < generated; ++generated_) {
     const bool is_first = generated_ == 0;
     (is_first ? metrics.first_token : metrics.next_token)->Observe(each);
     (is_first ? metrics.vllm.first_token : metrics.vllm.next_token)->Observe(each);
   }
-  last_ = now;
-}
-
-double ChoiceTimer::seconds() const {
-  return std::chrono::duration<double>(Clock::now() - started_).count();
+  last_s_ = seconds;
 }
 
 }  // namespace tristill::ops

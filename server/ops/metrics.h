@@ -87,17 +87,14 @@ class Metrics {
   std::vector<Collect> collectors_;
 };
 
-// Times one choice: tokens() with its running total whenever some came. One thread.
+// Times the tokens of one choice. One thread.
 class ChoiceTimer {
  public:
-  void tokens(uint32_t generated, const ModelMetrics& metrics);
-  // Since it was made.
-  double seconds() const;
+  // So many there are now, the last of them that many seconds after the request.
+  void tokens(uint32_t generated, double seconds, const ModelMetrics& metrics);
 
  private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point started_ = Clock::now();
-  Clock::time_point last_ = started_;
+  double last_s_ = 0;
   uint32_t generated_ = 0;
 };
 

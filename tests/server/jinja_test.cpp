@@ -106,8 +106,8 @@ TEST(Jinja, ErrorsNameTheLineAndWhatIsWrong) {
   EXPECT_EQ(error("{{ 1 + }}"), "line 1: expected an expression, found }}");
   EXPECT_EQ(error("{{ nothing + 'a' }}"), "line 1: + does not go with none and a string");
   EXPECT_EQ(error("{{ raise_exception('roles must alternate') }}"), "roles must alternate");
-  EXPECT_EQ(error("{% set messages.x = 1 %}").substr(0, 38),
-            "line 1: an attribute is set of \"messag");
+  EXPECT_EQ(error("{% set messages.x = 1 %}").substr(0, 39),
+            "line 1: an attribute is set of \"message");
   EXPECT_EQ(error("{{ messages.append(1) }}"),
             "line 1: a list cannot be changed in a template; a namespace can");
   EXPECT_EQ(error(std::string("\xFF")), "it is not UTF-8");
@@ -143,7 +143,7 @@ TEST(Jinja, HostileTemplatesEndWithinTheirLimits) {
   expect(
       "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}"
       "{% endfor %}",
-      "bytes");
+      "more than");
   expect(
       "{% set ns = namespace(l=[1]) %}{% for i in range(99999) %}{% set ns.l = [ns.l] %}"
       "{% endfor %}",

@@ -353,6 +353,22 @@ TEST_F(Completions, MaxTokensIsCutToTheContext) {
   EXPECT_EQ(answer.body["choices"][0]["finish_reason"], "length");
 }
 
+TEST_F(Completions, StrictRefusesWhatTheSpecificationDoesNotHave) {
+  const json lenient[] = {{{"prompt", "x"}, {"surprise", 1}},
+                          {{"prompt", "x"}, {"logprobs", 6}},
+                          {{"prompt", "x"}, {"stop", {"a", "b", "c", "d", "e"}}},
+                          {{"prompt", "x"}, {"stream_options", {{"include_usage", true}}}}};
+  const char* params[] = {"surprise", "logprobs", "stop", "stream_options"};
+  for (const json& body : lenient) EXPECT_EQ(complete(body).status, 200) << body;
+  services_.strict = true;
+  for (size_t i = 0; i < 4; ++i) {
+    const auto answer = complete(lenient[i]);
+    EXPECT_EQ(answer.status, 400) << lenient[i];
+    EXPECT_EQ(answer.body["error"]["param"], params[i]);
+  }
+  EXPECT_EQ(complete({{"prompt", "x"}, {"logprobs", 5}}).status, 200);
+}
+
 TEST_F(Completions, AClientThatLeftIsCancelled) {
   client_gone_ = [] { return true; };
   const auto answer =
@@ -360,9 +376,13 @@ TEST_F(Completions, AClientThatLeftIsCancelled) {
   EXPECT_EQ(answer.status, 499);
   const auto served = registry_.exact("tiny");
   EXPECT_TRUE(tests::until([&] { return served->engine->idle(); }));
-  EXPECT_NE(metrics_.text().find(
-                "tristill_requests_cancelled_total{model_name=\"tiny\",phase=\"prefill\"} 1"),
-            std::string::npos);
+  const std::string text = metrics_.text();
+  int n_cancelled = 0;
+  for (const std::string phase : {"queue", "prefill", "decode"}) {  // as far as it had come
+    const std::string name = "tristill_requests_cancelled_total{model_name=\"tiny\",phase=\"";
+    n_cancelled += text.find(name + phase + "\"} 1\n") != std::string::npos ? 1 : 0;
+  }
+  EXPECT_EQ(n_cancelled, 1);
 }
 
 TEST_F(Completions, AStreamWhoseClientLeavesEndsAndFreesItsSequences) {

@@ -1,6 +1,4 @@
 // POST /apply-template and /tokenize with messages; what a conversation's refusals name.
-#include "base/atomic_file.h"
-#include "server/chat/encode.h"
 #include "server/openai/messages.h"
 #include "tests/support/served_model.h"
 

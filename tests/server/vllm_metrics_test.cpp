@@ -171,7 +171,7 @@ TEST_F(VllmNames, ARefusedRequestCountsNothing) {
 TEST_F(VllmNames, GapsBetweenTokensAreOneLessThanTokens) {
   for (const uint32_t n : {1U, 5U, 9U}) {
     ChoiceTimer timer;
-    for (uint32_t i = 1; i <= n; i += 2) timer.tokens(i, metrics_.model("m"));
+    for (uint32_t i = 1; i <= n; i += 2) timer.tokens(i, 0.1 * i, metrics_.model("m"));
   }
   for (const std::string prefix : {"vllm:", "tristill_"}) {
     EXPECT_EQ(value(prefix + "time_to_first_token_seconds_count"), 3);

@@ -223,6 +223,28 @@ TEST(Engine, ACancelledSequenceFreesItsCacheWithinOneStep) {
   EXPECT_LE(stats.kv_tokens_used, 4 + stats.steps + kKvBlockTokens);
 }
 
+TEST(Engine, AStepThatNobodyWaitsForStopsInItsMiddle) {
+  EngineOptions one = options();
+  one.team = std::make_shared<ThreadTeam>(1);
+  Engine engine(tiny_model(), one);
+  read(submit(engine, request_of(prompt_of(2), 1)));  // it has warmed up
+  const EngineStats before = settled_stats(engine);
+  auto request = request_of(prompt_of(100), 4);
+  request.prompt_logprobs = true;  // the first event tells that it has its place
+  {
+    const ThreadTeam::Turn turn(*one.team);  // the engine computes nothing meanwhile
+    Generation doomed = submit(engine, request);
+    ASSERT_TRUE(doomed.next(kPatience).has_value());
+  }
+  const EngineStats after = settled_stats(engine);
+  EXPECT_EQ(after.cancelled, before.cancelled + 1);
+  EXPECT_EQ(after.prompt_tokens, before.prompt_tokens);
+  EXPECT_EQ(after.kv_tokens_used, 0U);
+  // What comes next is as if it had not been.
+  const Story story = read(submit(engine, request));
+  EXPECT_EQ(story.output.size(), 4U);
+}
+
 TEST(Engine, TheCacheIsEmptyWhenAllHaveEnded) {
   Engine engine(tiny_model(), options());
   for (int i = 0; i < 3; ++i) read(submit(engine, request_of(prompt_of(40), 20)));

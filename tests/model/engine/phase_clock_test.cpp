@@ -136,6 +136,7 @@ TEST(Engine, ADeadlineThatPassesWhileThePromptIsReadEndsWithoutOutput) {
   slow.step_tokens = 1;
   slow.team = std::make_shared<ThreadTeam>(1);
   Engine engine(tiny_model(), slow);
+  read(submit(engine, request_of(prompt_of(2), 1)));  // it has warmed up
   auto request = request_of(prompt_of(100), 4);
   request.prompt_logprobs = true;  // the first event tells that it has its place
   request.deadline = std::chrono::steady_clock::now() + milliseconds(300);

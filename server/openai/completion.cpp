@@ -184,8 +184,9 @@ Result<void> Completion::start(const http::Request& from) {
       texts.emplace_back(before, options);
     }
   }
-  // Sampling without a seed is to give everyone texts of their own.
-  const std::string key = request_.is_deterministic()
+  // Sampling without a seed is to give everyone texts of their own. A request without a body is one
+  // of several that a body asked for: nothing here tells it from the others.
+  const std::string key = request_.is_deterministic() && !from.body.empty()
                               ? to_hex(sha256(from.key_id + '\n' + from.path + '\n' +
                                               served_->model->fingerprint + '\n' + from.body))
                               : "";

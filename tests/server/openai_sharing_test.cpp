@@ -1,4 +1,5 @@
 // What requests in flight have to do with each other: identical ones share, newer ones supersede.
+#include <sstream>
 #include <thread>
 
 #include "server/openai/editor_sessions.h"
@@ -50,6 +51,28 @@ TEST_F(Sharing, IdenticalGreedyRequestsAreComputedOnce) {
     EXPECT_EQ(answer.body["usage"]["completion_tokens"], 20);
   }
   EXPECT_NE(answers[0].body["id"], answers[1].body["id"]);
+}
+
+TEST_F(Sharing, WhatIsScoredAtTheSameTimeIsNotMixedUp) {
+  const auto body = [](const std::string& first, const std::string& second, int n) {
+    return json{{"prompt", {first, second}}, {"top_logprobs", n}};
+  };
+  const auto answers = ask_together(
+      "/v1/score", {body("one", "two", 1), body("ten", "six", 1), body("one", "xyz", 3)}, 3);
+  const char* texts[3][2] = {{"one", "two"}, {"ten", "six"}, {"one", "xyz"}};
+  for (size_t i = 0; i < 3; ++i) {
+    ASSERT_TRUE(answers[i].response.stream) << answers[i].body;
+    tests::RecordingStream written;
+    answers[i].response.stream(written);
+    std::istringstream lines(written.text());
+    for (size_t p = 0; p < 2; ++p) {
+      std::string line;
+      ASSERT_TRUE(std::getline(lines, line));
+      const json record = json::parse(line);
+      EXPECT_EQ(record["text"], texts[i][p]) << i;
+      EXPECT_EQ(record["top_logprobs"].back().size(), i == 2 ? 3U : 1U) << i;
+    }
+  }
 }
 
 TEST_F(Sharing, OneKeyIsOneFlightWhileSomebodyHoldsIt) {

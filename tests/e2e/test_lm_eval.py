@@ -28,15 +28,15 @@ def encode(daemon, text):
 
 
 def split(daemon, context, continuation):
-    """Tokens of both, as the harness parts them: spaces at the context's end belong to what
-    follows, and the context's own tokens say where that begins."""
+    """Tokens of both, as the harness sends them: blanks at the context's end belong to what
+    follows, which has those tokens of the whole that are beyond as many as the context alone has."""
     n_spaces = len(context) - len(context.rstrip())
     if n_spaces > 0:
         continuation = context[-n_spaces:] + continuation
         context = context[:-n_spaces]
     whole = encode(daemon, context + continuation)
-    n_context = len(encode(daemon, context))
-    return whole[:n_context], whole[n_context:]
+    alone = encode(daemon, context)
+    return alone, whole[len(alone):]
 
 
 def score(daemon, model, context, continuation):

@@ -77,6 +77,7 @@ class HttpAttacks : public ::testing::Test {
   void TearDown() override {
     EXPECT_EQ(healthy(), 200);
     if (kMemoryIsOurs) {
+      RecordProperty("memory_growth_kilobytes", static_cast<int>(memory_.growth() / 1024));
       EXPECT_LT(memory_.growth(), kGrowth);
     }
   }

@@ -29,7 +29,7 @@ def encode(daemon, text):
 
 def split(daemon, context, continuation):
     """Tokens of both, as the harness sends them: blanks at the context's end belong to what
-    follows, which has those tokens of the whole that are beyond as many as the context alone has."""
+    follows, which has the tokens of the whole that are beyond as many as the context has alone."""
     n_spaces = len(context) - len(context.rstrip())
     if n_spaces > 0:
         continuation = context[-n_spaces:] + continuation

@@ -77,7 +77,7 @@ std::string_view trimmed(std::string_view text) {
 
 // Without what stands behind the last message's content.
 Result<Text> cut_behind(const Text& text, const ChatMessage& last) {
-  const std::string_view content = trimmed(last.content.value_or(""));
+  const auto content = last.content ? trimmed(*last.content) : std::string_view();
   const size_t found = text.bytes().rfind(content);
   if (content.empty() || found == std::string::npos) {
     return Error{ErrorCode::invalid_argument,

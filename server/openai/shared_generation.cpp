@@ -1,5 +1,7 @@
 #include "server/openai/shared_generation.h"
 
+#include <algorithm>
+
 namespace tristill::openai {
 
 std::optional<engine::TokenEvent> SharedGeneration::next(size_t& n_read) {
@@ -11,11 +13,19 @@ std::optional<engine::TokenEvent> SharedGeneration::next(size_t& n_read) {
   return events_[n_read++];
 }
 
+bool SharedGeneration::has_ended() const {
+  const std::lock_guard lock(mutex_);
+  return !events_.empty() && events_.back().kind == engine::TokenEvent::Kind::finish;
+}
+
 Result<std::shared_ptr<Flight>> Flights::join(const std::string& key, const Start& start) {
   const std::lock_guard lock(mutex_);
   std::erase_if(flights_, [](const auto& entry) { return entry.second.expired(); });
   if (const auto found = flights_.find(key); found != flights_.end()) {
-    if (auto flight = found->second.lock()) return flight;
+    // One that has landed may still be held for an instant, by the engine that rings.
+    auto flight = found->second.lock();
+    const auto has_ended = [](const auto& generation) { return generation->has_ended(); };
+    if (flight && !std::ranges::all_of(flight->generations, has_ended)) return flight;
   }
   auto flight = std::make_shared<Flight>();
   // The engine may still ring when the last reader has let go.

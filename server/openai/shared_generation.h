@@ -23,9 +23,10 @@ class SharedGeneration {
   // The event after those that were read before, if it is there; counts it in n_read.
   std::optional<engine::TokenEvent> next(size_t& n_read);
   bool was_admitted() const { return generation_.was_admitted(); }
+  bool has_ended() const;  // and a reader knows it
 
  private:
-  std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   engine::Generation generation_;
   std::vector<engine::TokenEvent> events_;
 };
@@ -42,7 +43,7 @@ class Flights {
   using Start =
       std::function<Result<std::vector<engine::Generation>>(const std::function<void()>& ring)>;
 
-  // The flight of that key when one is in the air, else the one that start begins. An empty key
+  // The flight of that key when one is in the air (some of it has not ended), else the one that start begins. An empty key
   // is shared with nobody. Errors: start's.
   Result<std::shared_ptr<Flight>> join(const std::string& key, const Start& start);
 

@@ -43,8 +43,8 @@ class Flights {
   using Start =
       std::function<Result<std::vector<engine::Generation>>(const std::function<void()>& ring)>;
 
-  // The flight of that key when one is in the air (some of it has not ended), else the one that start begins. An empty key
-  // is shared with nobody. Errors: start's.
+  // The flight of that key when one is in the air (some of it has not ended), else the one that
+  // start begins. An empty key is shared with nobody. Errors: start's.
   Result<std::shared_ptr<Flight>> join(const std::string& key, const Start& start);
 
  private:

@@ -5,7 +5,6 @@
 #include <torch/torch.h>
 
 #include <cmath>
-#include <numeric>
 
 #include "train/loss/head_loss.h"
 
@@ -34,12 +33,6 @@ Listed top_of(const Tensor& z, int64_t k) {
     listed.logprobs.push_back(values[i].item<float>());
   }
   return listed;
-}
-
-double sum_of(const std::vector<float>& logprobs) {
-  double sum = 0;
-  for (const float logprob : logprobs) sum += std::exp(static_cast<double>(logprob));
-  return sum;
 }
 
 // log of the bins, tempered, from the definition.
@@ -73,8 +66,8 @@ Tensor defined_loss(const job::DistillationSpec& spec, const Tensor& z, const Li
   const auto k = static_cast<int64_t>(teacher.ids.size());
   const Tensor ids = at::empty({k}, at::kLong);
   for (int64_t i = 0; i < k; ++i) ids[i] = teacher.ids[static_cast<size_t>(i)];
-  const Tensor t =
-      torch::tensor(std::vector<double>(teacher.logprobs.begin(), teacher.logprobs.end())).exp();
+  const std::vector<double> logprobs(teacher.logprobs.begin(), teacher.logprobs.end());
+  const Tensor t = torch::tensor(logprobs, at::kDouble).exp();
   Tensor p = t;
   Tensor q = at::softmax(z, 0).index_select(0, ids);
   if (spec.tail == Tail::other && k < z.size(0)) {
@@ -229,10 +222,12 @@ TEST(TokenLoss, EveryDivergenceHasTheGradientOfAutograd) {
          .format = 0.25,
          .structural = structural},
         1.0F);
-    EXPECT_NEAR(sums.weighted, expected.item<double>(), 2e-5) << name_of(spec);
+    // Floats of the fused pass, multiplied by tau^2 and by tau.
+    const double tolerance = 1e-5 * (1 + spec.temperature * spec.temperature);
+    EXPECT_NEAR(sums.weighted, expected.item<double>(), 2 * tolerance) << name_of(spec);
     EXPECT_EQ(sums.format, sums.ce);
     for (int j = 0; j < 70; ++j) {
-      EXPECT_NEAR(logits[j], z.grad()[j].item<double>(), 1e-5) << name_of(spec) << " at " << j;
+      EXPECT_NEAR(logits[j], z.grad()[j].item<double>(), tolerance) << name_of(spec) << " at " << j;
     }
   }
 }
@@ -257,7 +252,7 @@ TEST(TokenLoss, TheSampledTailIsUnbiased) {
     for (int j = 0; j < vocab; ++j) mean[j] += t[x].item<double>() * logits[j];
   }
   const Tensor dense = at::softmax(z.to(at::kDouble), 0) - t;
-  for (int j = 0; j < vocab; ++j) EXPECT_NEAR(mean[j], dense[j].item<double>(), 1e-6) << j;
+  for (int j = 0; j < vocab; ++j) EXPECT_NEAR(mean[j], dense[j].item<double>(), 2e-6) << j;
 }
 
 TEST(TokenLoss, ATailThatWasNotSampledIsTheBinOther) {
@@ -313,9 +308,9 @@ TEST(TokenLoss, StaysFiniteAtTheEdges) {
 
 // A step that cannot be computed must be seen, not hidden.
 TEST(TokenLoss, ANanInTheLogitsIsANanInTheLoss) {
-  const Listed teacher = {{0, 1}, {-.5F, -2}};
+  const Listed teacher = {{0, 3}, {-.5F, -2}};
   for (const Divergence divergence : kAll) {
-    std::vector<float> logits = {1, 2, std::nanf(""), 0};
+    std::vector<float> logits = {1, 2, 0, std::nanf("")};
     const LossSums sums = token_loss(
         logits.data(), 4,
         {.label = 1, .ids = teacher.ids.data(), .logprobs = teacher.logprobs.data(), .count = 2},

@@ -114,9 +114,10 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
     for (const json& bad : {json(1), json("true"), json::array()}) expect_refused(flag, bad);
   }
   for (const char* name : {"/kind", "/model/activation", "/model/weights", "/optimizer/kind",
-                           "/precision", "/loss/divergence", "/loss/tail"}) {
+                           "/precision", "/loss/divergence"}) {
     for (const json& bad : {json("other"), json(""), json(1)}) expect_refused(name, bad);
   }
+  for (const json& bad : {json("none"), json(""), json(1)}) expect_refused("/loss/tail", bad);
   for (const char* name : {"/name", "/init_from", "/tokenizer/from_model"}) {
     for (const json& bad :
          {json(""), json("a/b"), json(".."), json("a b"), json(std::string(65, 'a')),

@@ -94,6 +94,10 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
                 {"/loss/ce_weight", 0, 1e3},
                 {"/loss/kd_weight", 0, 1e3},
                 {"/loss/z_loss", 0, 1},
+                {"/loss/temperature", 0.1, 100},
+                {"/loss/jsd_beta", 1e-3, 0.999},
+                {"/loss/skew_alpha", 1e-3, 0.999},
+                {"/loss/format_weight", 0, 1e3},
                 {"/checkpoint_seconds", 0, 3.2e7}};
   for (const auto& field : fields) {
     for (const json& bad : {json(field.low - 1e-3), json(field.high * 1.01), json(-1), json("1"),
@@ -109,10 +113,11 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
        {"/quantized", "/model/qk_norm", "/model/sub_norm", "/model/tied_embeddings"}) {
     for (const json& bad : {json(1), json("true"), json::array()}) expect_refused(flag, bad);
   }
-  for (const char* name :
-       {"/kind", "/model/activation", "/model/weights", "/optimizer/kind", "/precision"}) {
+  for (const char* name : {"/kind", "/model/activation", "/model/weights", "/optimizer/kind",
+                           "/precision", "/loss/divergence"}) {
     for (const json& bad : {json("other"), json(""), json(1)}) expect_refused(name, bad);
   }
+  for (const json& bad : {json("none"), json(""), json(1)}) expect_refused("/loss/tail", bad);
   for (const char* name : {"/name", "/init_from", "/tokenizer/from_model"}) {
     for (const json& bad :
          {json(""), json("a/b"), json(".."), json("a b"), json(std::string(65, 'a')),
@@ -187,6 +192,58 @@ TEST(TrainSpecFields, WeightsFollowWhetherTheJobIsQuantized) {
   ASSERT_TRUE(spec) << spec.error().message;
   EXPECT_EQ(spec->model.weights, WeightKind::int8);
   EXPECT_TRUE(parse_train_spec(format_train_spec(*spec)));
+}
+
+TEST(TrainSpecFields, CharactersOfStructureAreASCIIAndNotMany) {
+  for (const json& bad : {json(""), json(std::string(65, '{')), json("\xC3\xA9"), json("\r"),
+                          json(std::string("a\0b", 3)), json(7)}) {
+    expect_refused("/loss/format_characters", bad);
+  }
+}
+
+// A setting that would do nothing, or not what it says, is refused with what it needs.
+TEST(TrainSpecFields, SettingsOfTheLossThatContradictAreRefused) {
+  const struct {
+    const char* loss;
+    const char* param;
+    const char* needs;
+  } cases[] = {
+      {R"({"jsd_beta": 0.5})", "loss.jsd_beta", "loss.divergence jsd"},
+      {R"({"divergence": "skew_kl", "jsd_beta": 0.5})", "loss.jsd_beta", "loss.divergence jsd"},
+      {R"({"divergence": "jsd", "skew_alpha": 0.5})", "loss.skew_alpha", "skew_reverse_kl"},
+      {R"({"divergence": "reverse_kl", "tail": "counts"})", "loss.tail", "forward_kl"},
+      {R"({"temperature": 2, "tail": "sampled"})", "loss.tail", "loss.temperature 1"},
+      {R"({"format_characters": "{"})", "loss.format_characters", "loss.format_weight"}};
+  for (const auto& c : cases) {
+    const auto spec = parse_train_spec(with("/loss", json::parse(c.loss)));
+    ASSERT_FALSE(spec) << c.loss;
+    EXPECT_EQ(spec.error().code, ErrorCode::invalid_argument);
+    EXPECT_EQ(spec.error().param, c.param) << spec.error().message;
+    EXPECT_NE(spec.error().message.find(c.param), std::string::npos) << spec.error().message;
+    EXPECT_NE(spec.error().message.find(c.needs), std::string::npos) << spec.error().message;
+  }
+}
+
+TEST(TrainSpecFields, EveryLossComesBackAsItWasWritten) {
+  for (const char* loss :
+       {R"({"divergence": "jsd", "jsd_beta": 0.25, "temperature": 2})",
+        R"({"divergence": "skew_kl"})", R"({"divergence": "skew_reverse_kl", "skew_alpha": 0.3})",
+        R"({"divergence": "reverse_kl", "tail": "ignore", "temperature": 1.3})",
+        R"({"tail": "sampled"})", R"({"tail": "counts"})",
+        R"({"format_weight": 0.2, "format_characters": "{}\n "})"}) {
+    const auto spec = parse_train_spec(with("/loss", json::parse(loss)));
+    ASSERT_TRUE(spec) << loss << ": " << spec.error().message;
+    const auto written = json::parse(format_train_spec(*spec)).at("loss");
+    const json asked = json::parse(loss);
+    for (const auto& [name, value] : asked.items()) EXPECT_EQ(written.at(name), value) << loss;
+    const auto again = parse_train_spec(format_train_spec(*spec));
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(format_train_spec(*again), format_train_spec(*spec));
+  }
+  const auto plain = json::parse(format_train_spec(*parse_train_spec(tiny().dump()))).at("loss");
+  EXPECT_EQ(plain.at("divergence"), "forward_kl");
+  EXPECT_EQ(plain.at("temperature"), 1.0);
+  EXPECT_EQ(plain.at("tail"), "other");
 }
 
 TEST(TrainSpecFields, BoundsThemselvesAreAccepted) {

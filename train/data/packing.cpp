@@ -33,6 +33,10 @@ void TokenSource::add_trace(const trace::Record& record) {
     }
     top_offsets.push_back(top_ids.size());
   }
+  const bool draws = record.sampling == trace::Sampling::t1;
+  for (size_t i = 0; i < record.tokens.size(); ++i) {
+    drawn.push_back(draws && i >= record.prompt_tokens ? 1 : 0);
+  }
 }
 
 std::vector<int64_t> Cursor::to_numbers() const {
@@ -61,9 +65,7 @@ struct BatchStream::Rows {
       : n_tokens(row_tokens),
         tokens(at::full({n_rows, row_tokens}, padding, at::kLong)),
         labels(at::full({n_rows, row_tokens}, kNoLabel, at::kLong)),
-        segment_start(at::empty({n_rows, row_tokens}, at::kInt)) {
-    teacher.offsets.push_back(0);
-  }
+        segment_start(at::empty({n_rows, row_tokens}, at::kInt)) {}
 
   // Puts tokens[0 .. n-2] at column; each predicts its successor. Rows must be filled in order.
   void put(int64_t row, int64_t column, const Segment& segment, const Tokenizer& tokenizer) {
@@ -81,14 +83,9 @@ struct BatchStream::Rows {
 
   void teach(int64_t flat, const TokenSource& source, size_t token) {
     const size_t from = source.top_offsets[token];
-    const size_t to = source.top_offsets[token + 1];
-    if (from == to) return;
-    teacher.rows.push_back(flat);
-    for (size_t i = from; i < to; ++i) {
-      teacher.ids.push_back(source.top_ids[i]);
-      teacher.logprobs.push_back(source.top_logprobs[i]);
-    }
-    teacher.offsets.push_back(teacher.ids.size());
+    const size_t count = source.top_offsets[token + 1] - from;
+    teacher.add(flat, {source.top_ids.data() + from, count},
+                {source.top_logprobs.data() + from, count}, source.drawn[token] != 0);
   }
 
   // The rest of a row is padding: a segment of its own, without labels.

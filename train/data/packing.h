@@ -25,6 +25,7 @@ struct TokenSource {
   std::vector<size_t> top_offsets = {0};  // traces: of token j in top_ids and top_logprobs
   std::vector<int32_t> top_ids;
   std::vector<float> top_logprobs;
+  std::vector<uint8_t> drawn;  // traces: of token j, whether the teacher drew it at temperature 1
 
   size_t documents() const { return starts.size() - 1; }
   // Adds <eos> text <eos>: a document starts after the end of another.
@@ -46,7 +47,7 @@ struct Cursor {
     int64_t epoch = 0, document = 0, offset = 0;
   };
   std::vector<Place> places;  // one a source
-  int64_t draws = 0;          // random numbers used
+  int64_t draws = 0;  // random numbers used
 
   std::vector<int64_t> to_numbers() const;
   // Errors: corrupt when the count does not fit.

@@ -122,11 +122,7 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("data", [&](Fields& inner) { read_data(inner, spec.data); });
   fields.object("budget", [&](Fields& inner) { read_budget(inner, spec.budget); });
   fields.object("optimizer", [&](Fields& inner) { read_optimizer(inner, spec.optimizer); });
-  fields.object("loss", [&](Fields& inner) {
-    inner.real("ce_weight", 0, 1e3, spec.loss.ce_weight);
-    inner.real("kd_weight", 0, 1e3, spec.loss.kd_weight);
-    inner.real("z_loss", 0, 1, spec.loss.z_loss);
-  });
+  fields.object("loss", [&](Fields& inner) { read_loss(inner, spec.loss); });
   fields.choice<Precision>("precision", {{"bf16", Precision::bf16}, {"fp32", Precision::fp32}},
                            spec.precision);
   read_name(fields, "init_from", spec.init_from);
@@ -234,10 +230,7 @@ json train_json(const TrainSpec& s) {
                 {"warmup", s.optimizer.warmup},
                 {"warmdown", s.optimizer.warmdown},
                 {"newton_schulz_steps", s.optimizer.newton_schulz_steps}}},
-              {"loss",
-               {{"ce_weight", s.loss.ce_weight},
-                {"kd_weight", s.loss.kd_weight},
-                {"z_loss", s.loss.z_loss}}},
+              {"loss", loss_json(s.loss)},
               {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"},
               {"seed", s.seed},
               {"threads", s.threads},

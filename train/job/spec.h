@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "model/config.h"
+#include "train/job/loss_spec.h"
 
 namespace tristill::job {
 
@@ -51,12 +52,6 @@ struct OptimizerSpec {
   double warmup = 0.02;        // share of the budget
   double warmdown = 0.3;       // share of the budget, linear to zero
   uint32_t newton_schulz_steps = 5;
-};
-
-struct LossSpec {
-  double ce_weight = 0.5;   // where a teacher's distribution is known; 1 elsewhere
-  double kd_weight = 0.5;
-  double z_loss = 1e-4;
 };
 
 enum class Precision { bf16, fp32 };

@@ -13,6 +13,7 @@
 #include "train/eval/bits_per_byte.h"
 #include "train/export.h"
 #include "train/health.h"
+#include "train/loss/format_loss.h"
 #include "train/optim/optimizer.h"
 #include "train/optim/schedule.h"
 #include "train/run/training_data.h"
@@ -43,7 +44,9 @@ class TrainRun {
         held_out_(std::move(data.held_out)),
         student_(spec_.model, spec_.quantized, compute(), spec_.seed),
         optimizer_(spec_.optimizer, student_.parameters(), compute()),
-        batches_(std::move(data.sources), tokenizer_, packing()) {}
+        batches_(std::move(data.sources), tokenizer_, packing()),
+        structural_(
+            structural_tokens(*tokenizer_, spec_.model.vocab_size, spec_.loss.format_characters)) {}
 
   // Goes on where the newest whole checkpoint stands, or takes the first weights of another job.
   Result<void> resume();
@@ -77,6 +80,7 @@ class TrainRun {
   Student student_;
   Optimizer optimizer_;
   BatchStream batches_;
+  std::vector<uint8_t> structural_;  // of the vocabulary, for the format loss
   HealthMonitor health_;
 
   int64_t step_ = 0;
@@ -222,6 +226,9 @@ void TrainRun::report_metrics(const LossSums& sums, double norm, double multipli
   event.numbers["loss"] = sums.weighted / n;
   event.numbers["ce"] = sums.ce / n;
   if (taught > 0) event.numbers["kd"] = sums.kd / taught;
+  if (sums.format_tokens > 0) {
+    event.numbers["format"] = sums.format / static_cast<double>(sums.format_tokens);
+  }
   event.numbers["tokens"] = tokens_;
   event.numbers["tokens_per_second"] = (tokens_ - tokens_at_report_) / seconds;
   event.numbers["lr"] = spec_.optimizer.lr * multiplier;
@@ -265,7 +272,10 @@ void TrainRun::train_step() {
             {.ce = spec_.loss.ce_weight,
              .kd = spec_.loss.kd_weight,
              .z = spec_.loss.z_loss,
-             .softcap = spec_.model.logit_softcap},
+             .softcap = spec_.model.logit_softcap,
+             .distillation = spec_.loss.distillation,
+             .format = spec_.loss.format_weight,
+             .structural = structural_},
             sums)
       .backward();
   const double norm = optimizer_.step(multiplier);

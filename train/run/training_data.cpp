@@ -1,5 +1,6 @@
 #include "train/run/training_data.h"
 
+#include <cmath>
 #include <cstdio>
 
 #include "base/atomic_file.h"
@@ -11,6 +12,8 @@
 
 namespace tristill::train {
 namespace {
+
+constexpr double kMassSlack = 1e-3;  // of a list's probabilities, as trace lines allow
 
 job::Event phase(std::string name, double fraction) {
   return {.type = job::EventType::progress,
@@ -76,6 +79,34 @@ Result<std::shared_ptr<const Tokenizer>> find_tokenizer(const job::JobDirectory&
   return Tokenizer::from_sentencepiece(*serialized);
 }
 
+Error bad_trace(std::string message) {
+  return {ErrorCode::invalid_argument, std::move(message), "data.traces"};
+}
+
+// What loss.tail needs of a trace, beyond what every trace is.
+Result<void> check_trace(const trace::Record& record, const Tokenizer& tokenizer, job::Tail tail) {
+  if (record.tokenizer != tokenizer.fingerprint()) {
+    return bad_trace("traces were made with tokenizer " + record.tokenizer + ", the student has " +
+                     tokenizer.fingerprint() + "; set tokenizer.from_model to the teacher's");
+  }
+  if (tail == job::Tail::sampled && record.sampling != trace::Sampling::t1) {
+    return bad_trace(
+        "traces hold texts that are not sampled at temperature 1, which loss.tail sampled needs; "
+        "set loss.tail other");
+  }
+  if (tail != job::Tail::counts) return {};
+  for (const auto& list : record.top_logprobs) {
+    double mass = list.empty() ? 1 : 0;
+    for (const auto& entry : list) mass += std::exp(static_cast<double>(entry.logprob));
+    if (std::abs(mass - 1) > kMassSlack) {
+      return bad_trace(
+          "traces hold lists whose probabilities do not sum to 1, which shares of draws do and "
+          "loss.tail counts needs; set loss.tail other");
+    }
+  }
+  return {};
+}
+
 Result<TokenSource> read_traces(const job::JobFile& file, const Tokenizer& tokenizer,
                                 std::string& manifest) {
   TokenSource source;
@@ -86,14 +117,8 @@ Result<TokenSource> read_traces(const job::JobFile& file, const Tokenizer& token
   for (const std::string& path : file.trace_shards) {
     const auto vocab = static_cast<int32_t>(file.train.model.vocab_size);
     auto summary = trace::read_shard(path, [&](trace::Record&& record) {
-      if (record.tokenizer != tokenizer.fingerprint()) {
-        bad = Error{ErrorCode::invalid_argument,
-                    "traces were made with tokenizer " + record.tokenizer + ", the student has " +
-                        tokenizer.fingerprint() + "; set tokenizer.from_model to the teacher's",
-                    "data.traces"};
-      } else if (bad && record.tokens.size() >= 2) {
-        source.add_trace(record);
-      }
+      if (bad) bad = check_trace(record, tokenizer, file.train.loss.distillation.tail);
+      if (bad && record.tokens.size() >= 2) source.add_trace(record);
     });
     if (!summary) return summary.error();
     if (!bad) return bad.error();

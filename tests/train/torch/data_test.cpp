@@ -189,16 +189,20 @@ TEST(Packing, TracesCarryTheTeacherToTheRightToken) {
     record.top_logprobs[i] = {{record.tokens[i], -0.1F}, {3, -3.0F}};
   }
   record.top_logprobs[4].clear();
+  record.sampling = trace::Sampling::t1;
+  record.prompt_tokens = 6;  // 5 to 10 were given, not drawn
   std::vector<TokenSource> sources(1);
   sources[0].add_trace(record);
   BatchStream stream(std::move(sources), tokenizer, {.rows = 1, .tokens = 32, .seed = 1});
   const Batch batch = stream.next();
   ASSERT_EQ(batch.teacher.offsets.size(), batch.teacher.rows.size() + 1);
+  EXPECT_EQ(batch.teacher.sampled.size(), batch.teacher.rows.size());
   EXPECT_GE(batch.teacher.rows.size(), 16U);
   for (size_t i = 0; i < batch.teacher.rows.size(); ++i) {
     const int64_t label = batch.labels.data_ptr<int64_t>()[batch.teacher.rows[i]];
     EXPECT_EQ(batch.teacher.ids[batch.teacher.offsets[i]], label);
     EXPECT_NE(label, 9);  // its distribution is unknown
+    EXPECT_EQ(batch.teacher.sampled[i], label > 10 ? 1 : 0);
   }
 }
 

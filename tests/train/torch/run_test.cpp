@@ -235,6 +235,40 @@ TEST_F(RunTest, TracesTeachAndAForeignTokenizerIsRefused) {
   EXPECT_EQ(refused.error().param, "data.traces");
 }
 
+// The settings of the loss arrive at it, and traces that cannot serve them are refused.
+TEST_F(RunTest, TheTailAskedForMustBeInTheTraces) {
+  const auto shard = root_ / "00000.shard";
+  trace::Record record;
+  record.tokenizer = test::tiny_tokenizer()->fingerprint();
+  record.teacher = "t";
+  record.sampling = trace::Sampling::t1;
+  for (int i = 0; i < 200; ++i) record.tokens.push_back(i % 50 + 10);
+  record.top_logprobs.resize(200);
+  for (size_t i = 1; i < 200; ++i) record.top_logprobs[i] = {{record.tokens[i], -0.05F}};
+  ASSERT_TRUE(trace::append_records(shard, std::vector{record}));
+  auto file = job(2);
+  file.trace_shards = {shard.string()};
+  file.train.loss.format_weight = 0.2;
+  file.train.loss.distillation.tail = job::Tail::sampled;
+  const auto place = directory("sampled");
+  ASSERT_TRUE(run(place, file));
+  EXPECT_NE(read_file(place.events())->find("\"format\""), std::string::npos);
+
+  file.train.loss.distillation.tail = job::Tail::counts;
+  auto refused = run(directory("counts"), file);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().param, "data.traces");
+  EXPECT_NE(refused.error().message.find("loss.tail"), std::string::npos);
+
+  record.sampling = trace::Sampling::greedy;
+  ASSERT_TRUE(trace::append_records(shard, std::vector{record}));
+  file.train.loss.distillation.tail = job::Tail::sampled;
+  refused = run(directory("greedy"), file);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().param, "data.traces");
+  EXPECT_NE(refused.error().message.find("loss.tail"), std::string::npos);
+}
+
 TEST_F(RunTest, AWrongVocabularyIsNamed) {
   auto file = job(4);
   file.train.model.vocab_size = 64;

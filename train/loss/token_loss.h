@@ -1,0 +1,52 @@
+// The losses of one token and their gradient in its logits, fused. Pure; any thread.
+//
+//   ce     = -log q_y
+//   kd     = how far q is from the teacher: train/loss/distillation.h, a file for each divergence
+//   z      = lse^2                                     de Brebisson & Vincent 2016; PaLM, section 5
+//   format = ce where y is a token of structure, else 0: train/loss/format_loss.h
+//   loss   = ce_weight' ce + kd_weight' kd + z_weight z + format_weight format
+//   (ce_weight', kd_weight') = (1, 0) where the teacher is unknown.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "train/job/loss_spec.h"
+
+namespace tristill::train {
+
+// The settings of a job's loss, and the model's soft-cap on its logits (0: none).
+struct LossWeights {
+  double ce = 0.5;
+  double kd = 0.5;
+  double z = 1e-4;
+  double softcap = 0.0;
+  job::DistillationSpec distillation;
+  double format = 0.0;
+  std::span<const uint8_t> structural;  // [V], of structural_tokens; empty with format 0
+};
+
+// Sums over tokens with a label, for reporting.
+struct LossSums {
+  double ce = 0, kd = 0, z = 0, format = 0, weighted = 0;
+  int64_t tokens = 0, taught_tokens = 0, format_tokens = 0;
+};
+
+// What one token has to learn.
+struct TokenTargets {
+  int64_t label = -100;
+  const int32_t* ids = nullptr;  // the teacher's K
+  const float* logprobs = nullptr;
+  size_t count = 0;
+  bool sampled = false;  // label was drawn from the teacher
+};
+
+// logits [V] are replaced by d loss / d logits (times factor). label < 0: no loss, zeros.
+LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
+                    const LossWeights& weights, float factor);
+
+// Whether the format loss counts a label (not negative).
+bool is_structural(int64_t label, const LossWeights& weights);
+
+}  // namespace tristill::train

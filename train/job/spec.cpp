@@ -2,6 +2,7 @@
 
 #include "base/name.h"
 #include "train/job/fields.h"
+#include "train/job/optimizer_fields.h"
 
 namespace tristill::job {
 namespace {
@@ -87,18 +88,6 @@ void read_budget(Fields& fields, BudgetSpec& budget) {
     fields.real("max_seconds", 0.1, kMaxSeconds, budget.max_seconds.emplace());
 }
 
-void read_optimizer(Fields& fields, OptimizerSpec& optimizer) {
-  fields.choice<OptimizerKind>(
-      "kind", {{"muon", OptimizerKind::muon}, {"adamw", OptimizerKind::adamw}}, optimizer.kind);
-  fields.real("lr", 1e-8, 10, optimizer.lr);
-  fields.real("adamw_lr", 1e-8, 10, optimizer.adamw_lr);
-  fields.real("weight_decay", 0, 10, optimizer.weight_decay);
-  fields.real("grad_clip", 0, 1e6, optimizer.grad_clip);
-  fields.real("warmup", 0, 1, optimizer.warmup);
-  fields.real("warmdown", 0, 1, optimizer.warmdown);
-  fields.whole("newton_schulz_steps", 1, 20, optimizer.newton_schulz_steps);
-}
-
 void read_train(Fields& fields, TrainSpec& spec) {
   std::string kind;
   fields.choice<std::string>("kind", {{"train", "train"}}, kind);
@@ -122,6 +111,7 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("data", [&](Fields& inner) { read_data(inner, spec.data); });
   fields.object("budget", [&](Fields& inner) { read_budget(inner, spec.budget); });
   fields.object("optimizer", [&](Fields& inner) { read_optimizer(inner, spec.optimizer); });
+  fields.object("health", [&](Fields& inner) { read_health(inner, spec.health); });
   fields.object("loss", [&](Fields& inner) {
     inner.real("ce_weight", 0, 1e3, spec.loss.ce_weight);
     inner.real("kd_weight", 0, 1e3, spec.loss.kd_weight);
@@ -132,6 +122,7 @@ void read_train(Fields& fields, TrainSpec& spec) {
   read_name(fields, "init_from", spec.init_from);
   fields.whole("batch_tokens", 16, 1 << 24, spec.batch_tokens);
   fields.whole("sequence_length", 16, 1 << 20, spec.sequence_length);
+  fields.real("init_scale", 1e-9, 1e3, spec.init_scale);
   fields.whole("seed", 0, int64_t{1} << 53, spec.seed);
   fields.whole("threads", 0, 1024, spec.threads);
   fields.real("checkpoint_seconds", 0, kMaxSeconds, spec.checkpoint_seconds);
@@ -157,8 +148,10 @@ Result<void> check_together(const TrainSpec& spec) {
   if (spec.sequence_length > spec.batch_tokens) {
     return bad("batch_tokens", "batch_tokens is smaller than sequence_length");
   }
-  if (spec.optimizer.warmup + spec.optimizer.warmdown > 1) {
-    return bad("optimizer.warmdown", "optimizer.warmup and warmdown together are more than 1");
+  if (auto ok = check_optimizer(spec.optimizer, spec.quantized); !ok) return ok;
+  if (!spec.init_from.empty() && spec.init_scale != 1) {
+    return bad("init_scale",
+               "init_scale is for weights that are drawn, and init_from gives them; leave one out");
   }
   const bool trained = spec.tokenizer.from_model.empty();
   const uint32_t padded = (spec.tokenizer.vocab_size + 63) / 64 * 64;
@@ -225,20 +218,14 @@ json train_json(const TrainSpec& s) {
               {"budget", budget},
               {"batch_tokens", s.batch_tokens},
               {"sequence_length", s.sequence_length},
-              {"optimizer",
-               {{"kind", s.optimizer.kind == OptimizerKind::muon ? "muon" : "adamw"},
-                {"lr", s.optimizer.lr},
-                {"adamw_lr", s.optimizer.adamw_lr},
-                {"weight_decay", s.optimizer.weight_decay},
-                {"grad_clip", s.optimizer.grad_clip},
-                {"warmup", s.optimizer.warmup},
-                {"warmdown", s.optimizer.warmdown},
-                {"newton_schulz_steps", s.optimizer.newton_schulz_steps}}},
+              {"optimizer", optimizer_json(s.optimizer)},
+              {"health", health_json(s.health)},
               {"loss",
                {{"ce_weight", s.loss.ce_weight},
                 {"kd_weight", s.loss.kd_weight},
                 {"z_loss", s.loss.z_loss}}},
               {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"},
+              {"init_scale", s.init_scale},
               {"seed", s.seed},
               {"threads", s.threads},
               {"checkpoint_seconds", s.checkpoint_seconds},

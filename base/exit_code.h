@@ -14,7 +14,7 @@ enum ExitCode : int {
   kExitDefect = 70,       // our own error
   kExitResource = 71,     // out of memory or disk
   kExitConflict = 73,     // the thing is in a state that forbids this
-  kExitInterrupted = 75,  // stopped by SIGTERM after a checkpoint; can be resumed
+  kExitInterrupted = 75,  // stopped after a checkpoint, by SIGTERM or for its health
   kExitPermission = 77,   // refused by the daemon: missing or wrong API key
 };
 

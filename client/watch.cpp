@@ -96,7 +96,8 @@ class Watch {
         Json job = session_.api.get("/jobs/" + percent_encode(id_));
         contacted_ = true;
         last_contact = steady_clock::now();
-        if (is_final_status(text_of(job, "status")) && (heard || done_)) {
+        const std::string status = text_of(job, "status");
+        if ((is_final_status(status) || status == "paused") && (heard || done_)) {
           printer_.end();
           return job;
         }
@@ -201,7 +202,7 @@ ExitCode exit_of_job(const Json& job) {
   }};
   const std::string status = text_of(job, "status");
   if (status == "succeeded") return kExitOk;
-  if (status == "cancelled") return kExitInterrupted;
+  if (status == "cancelled" || status == "paused") return kExitInterrupted;
   const std::string code = text_of(field_of(job, "error"), "code");
   for (const auto& [name, value] : kCodes) {
     if (code == name) return exit_code(value);
@@ -223,9 +224,9 @@ ExitCode watch_job(Session& session, const std::string& id, double patience_seco
     out.text("cancelled; go on with: tristill jobs resume " + printable(id) + "\n");
   }
   const ExitCode exit = exit_of_job(job);
-  if (status == "failed" && !out.json()) {
-    const Json& error = field_of(job, "error");
-    throw Failure(exit, "job " + id + " failed: " + text_of(error, "message"),
+  const Json& error = field_of(job, "error");
+  if ((status == "failed" || (status == "paused" && error.is_object())) && !out.json()) {
+    throw Failure(exit, "job " + id + " " + status + ": " + text_of(error, "message"),
                   text_of(error, "param"), text_of(error, "code"));
   }
   return exit;

@@ -13,6 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::string_view kStateFile = "state.pt";
 constexpr std::string_view kDigestFile = "state.sha256";
+constexpr std::string_view kHealthFile = "health.json";
 
 std::string folder_name(int64_t step) {
   std::string digits = std::to_string(step);
@@ -58,6 +59,22 @@ std::optional<Checkpoint> load(const fs::path& path) {
   return checkpoint;
 }
 
+bool was_healthy(const fs::path& path) {
+  const auto text = read_file(path / kHealthFile);
+  if (!text) return false;
+  const auto healthy = job::read_healthy(*text);
+  return healthy && *healthy;
+}
+
+void prune(const fs::path& folder, size_t keep) {
+  const auto all = list_newest_first(folder);
+  const auto healthy = std::find_if(all.begin(), all.end(), was_healthy);
+  std::error_code ignored;
+  for (size_t i = keep; i < all.size(); ++i) {
+    if (healthy == all.end() || all[i] != *healthy) fs::remove_all(all[i], ignored);
+  }
+}
+
 }  // namespace
 
 Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoint, int keep) {
@@ -73,14 +90,16 @@ Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoin
   const std::string bytes = serialize(checkpoint);
   auto done = write_file_atomically(temporary / kStateFile, bytes);
   if (done) done = write_file_atomically(temporary / kDigestFile, to_hex(sha256(bytes)));
+  if (done) {
+    done = write_file_atomically(temporary / kHealthFile, format_health_file(checkpoint.health));
+  }
   if (done) fs::remove_all(target, failed);
   if (done) done = rename_durably(temporary, target);
   if (!done) {
     fs::remove_all(temporary, failed);
     return done;
   }
-  const auto all = list_newest_first(folder);
-  for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) fs::remove_all(all[i], failed);
+  prune(folder, static_cast<size_t>(keep));
   return {};
 }
 
@@ -88,6 +107,20 @@ std::optional<Checkpoint> load_newest_checkpoint(const fs::path& folder, std::st
   for (const fs::path& path : list_newest_first(folder)) {
     if (auto checkpoint = load(path)) return checkpoint;
     skipped += (skipped.empty() ? "" : ", ") + path.filename().string();
+  }
+  return std::nullopt;
+}
+
+std::optional<int64_t> roll_back(const fs::path& folder) {
+  const auto all = list_newest_first(folder);
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (!was_healthy(all[i])) continue;
+    const auto checkpoint = load(all[i]);
+    if (!checkpoint) continue;
+    // The newest first: cut off at any instant, what is left is a state on the way back.
+    std::error_code ignored;
+    for (size_t j = 0; j < i; ++j) fs::remove_all(all[j], ignored);
+    return checkpoint->step;
   }
   return std::nullopt;
 }

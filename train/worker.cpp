@@ -72,6 +72,13 @@ job::Event result_event(const Result<Outcome>& outcome) {
     event.texts = {{"outcome", "failed"},
                    {"code", std::string(name_of(outcome.error().code))},
                    {"param", outcome.error().param}};
+  } else if (*outcome == Outcome::paused) {
+    event.level = job::EventLevel::error;
+    event.message = outcome->alarm.message;
+    event.texts = {{"outcome", "paused"},
+                   {"code", "collapsed"},
+                   {"alarm", outcome->alarm.code},
+                   {"param", outcome->alarm.param}};
   } else if (*outcome == Outcome::interrupted) {
     event.message = "stopped after a checkpoint; can be resumed";
     event.texts = {{"outcome", "interrupted"}};
@@ -100,7 +107,7 @@ int run_worker(const std::filesystem::path& root) {
       log_error("job failed", {{"reason", outcome.error().message}});
       return exit_code(outcome.error().code);
     }
-    return *outcome == Outcome::interrupted ? kExitInterrupted : kExitOk;
+    return *outcome == Outcome::succeeded ? kExitOk : kExitInterrupted;
   } catch (const std::exception& failure) {
     log_error("cannot write events", {{"reason", failure.what()}});
     return kExitResource;

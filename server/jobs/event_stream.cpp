@@ -27,9 +27,9 @@ void EventStream::run(const std::string& job_id, int64_t after, http::StreamWrit
   auto last_write = Clock::now();
   while (!closing && !out.client_gone()) {
     const uint64_t seen = news.count();
-    // The state before the events: a final one has its event stored with it.
+    // The state before the events: the last one has its event stored with it.
     const auto job = store.find(job_id);
-    const bool ended = !job || is_final(job->state);
+    const bool ended = !job || is_final(job->state) || job->state == job::JobState::paused;
     const auto events = store.events(job_id, after, kBatch);
     if (!events.empty()) {
       if (!write_events(events, out)) return;

@@ -113,6 +113,12 @@ Verdict judge(const Job& job, const std::optional<job::Event>& result, const Pro
   }
   std::string code = text_of(*result, "code");
   if (code.empty()) code = "internal";
+  if (outcome == "paused") {
+    return {.next = NextStep::pause,
+            .message = "Job paused: " + result->message,
+            .failure = {std::move(code), result->message, text_of(*result, "param")},
+            .failures = job.failures};
+  }
   std::string message = result->message;
   if (message.empty()) message = "the worker failed and gave no reason; see job.log";
   return fail(std::move(code), std::move(message), text_of(*result, "param"), job.failures);

@@ -26,6 +26,7 @@ inline constexpr int64_t kMaxRetries = 3;
 enum class NextStep {
   publish,  // the model is there: serve it, then succeeded
   queue,    // once more, from the newest checkpoint
+  pause,    // waits for a person; its failure says for what
   fail,
   cancel,
 };
@@ -33,7 +34,7 @@ enum class NextStep {
 struct Verdict {
   NextStep next = NextStep::fail;
   std::string message;    // for the status event
-  JobFailure failure;     // set with fail
+  JobFailure failure;     // set with fail and pause
   int64_t failures = 0;   // the job's count from now on
 };
 

@@ -215,6 +215,10 @@ Result<Job> Supervisor::carry_out(const Job& job, const Verdict& verdict) {
     case NextStep::queue:
       change.to = job.state == JobState::pausing ? JobState::paused : JobState::queued;
       break;
+    case NextStep::pause:
+      change.to = JobState::paused;
+      change.failure = verdict.failure;
+      break;
     case NextStep::fail: change.failure = verdict.failure; break;
     case NextStep::cancel: change.to = JobState::cancelled; break;
   }

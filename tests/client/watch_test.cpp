@@ -39,6 +39,7 @@ TEST(ApplyEvent, OtherAndOddEventsChangeNothing) {
 TEST(ExitOfJob, FollowsTheOutcome) {
   EXPECT_EQ(exit_of_job(Json::parse(R"({"status": "succeeded"})")), kExitOk);
   EXPECT_EQ(exit_of_job(Json::parse(R"({"status": "cancelled"})")), kExitInterrupted);
+  EXPECT_EQ(exit_of_job(Json::parse(R"({"status": "paused"})")), kExitInterrupted);
   EXPECT_EQ(exit_of_job(Json::parse(R"({"status": "failed",
                                         "error": {"code": "resource_exhausted"}})")),
             kExitResource);

@@ -58,6 +58,7 @@ TEST(TrainSpecFields, WholeNumbersOutsideTheirRangeAreRefused) {
                 {"/budget/max_steps", 1, int64_t{1} << 40},
                 {"/budget/max_tokens", 1, int64_t{1} << 50},
                 {"/optimizer/newton_schulz_steps", 1, 20},
+                {"/health/patience_steps", 1, 1 << 20},
                 {"/batch_tokens", 16, 1 << 24},
                 {"/sequence_length", 16, 1 << 20},
                 {"/seed", 0, int64_t{1} << 53},
@@ -91,6 +92,14 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
                 {"/optimizer/grad_clip", 0, 1e6},
                 {"/optimizer/warmup", 0, 1},
                 {"/optimizer/warmdown", 0, 1},
+                {"/optimizer/lr_floor", 0, 1},
+                {"/optimizer/second_peak", 0, 1},
+                {"/optimizer/polarize_target", 1e-6, 100},
+                {"/optimizer/polarize_strength", 1e-6, 10},
+                {"/optimizer/spin_threshold", 0, 100},
+                {"/optimizer/spin_tunnel", 0, 100},
+                {"/optimizer/spin_momentum", 0, 0.9999},
+                {"/init_scale", 1e-9, 1e3},
                 {"/loss/ce_weight", 0, 1e3},
                 {"/loss/kd_weight", 0, 1e3},
                 {"/loss/z_loss", 0, 1},
@@ -110,11 +119,14 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
 
 TEST(TrainSpecFields, OtherTypesAreRefused) {
   for (const char* flag :
-       {"/quantized", "/model/qk_norm", "/model/sub_norm", "/model/tied_embeddings"}) {
+       {"/quantized", "/model/qk_norm", "/model/sub_norm", "/model/tied_embeddings",
+        "/optimizer/norm_pinning", "/optimizer/polarize_absolute", "/optimizer/spin_absolute"}) {
     for (const json& bad : {json(1), json("true"), json::array()}) expect_refused(flag, bad);
   }
   for (const char* name : {"/kind", "/model/activation", "/model/weights", "/optimizer/kind",
-                           "/precision", "/loss/divergence"}) {
+                           "/optimizer/schedule", "/optimizer/weight_decay_schedule",
+                           "/optimizer/polarize", "/health/action", "/precision",
+                           "/loss/divergence"}) {
     for (const json& bad : {json("other"), json(""), json(1)}) expect_refused(name, bad);
   }
   for (const json& bad : {json("none"), json(""), json(1)}) expect_refused("/loss/tail", bad);
@@ -125,7 +137,8 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
       expect_refused(name, bad);
     }
   }
-  for (const char* object : {"/model", "/data", "/budget", "/optimizer", "/loss", "/tokenizer"}) {
+  for (const char* object :
+       {"/model", "/data", "/budget", "/optimizer", "/health", "/loss", "/tokenizer"}) {
     for (const json& bad : {json("starter"), json(1), json::array({1})})
       expect_refused(object, bad);
   }
@@ -140,7 +153,7 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
 TEST(TrainSpecFields, UnknownFieldsAreRefusedAtEveryLevelAndShownShort) {
   for (const char* pointer :
        {"/surprise", "/model/surprise", "/tokenizer/surprise", "/data/surprise", "/budget/surprise",
-        "/optimizer/surprise", "/loss/surprise"}) {
+        "/optimizer/surprise", "/health/surprise", "/loss/surprise"}) {
     const auto spec = parse_train_spec(with(pointer, 1));
     ASSERT_FALSE(spec) << pointer;
     EXPECT_EQ(spec.error().param, param_of(pointer));
@@ -183,6 +196,57 @@ TEST(TrainSpecFields, WhatIsRightAloneButWrongTogetherIsNamed) {
     ASSERT_FALSE(spec) << c.pointer;
     EXPECT_EQ(spec.error().param, c.param) << spec.error().message;
   }
+}
+
+// What another choice would read, and what contradicts a choice, is refused with the remedy.
+TEST(TrainSpecFields, SettingsOfAnotherMethodAndContradictionsAreNamed) {
+  const struct {
+    json optimizer;
+    const char* param;
+    const char* remedy;
+  } cases[] = {
+      {{{"lr_floor", 0.1}}, "lr_floor", "schedule cosine"},
+      {{{"second_peak", 0.5}}, "second_peak", "schedule two_stage"},
+      {{{"schedule", "cosine"}, {"warmdown", 0.1}}, "warmdown", "schedule wsd"},
+      {{{"polarize_target", 1}}, "polarize_target", "polarize"},
+      {{{"spin_tunnel", 1}}, "spin_tunnel", "kind spin"},
+      {{{"schedule", "two_stage"}, {"warmup", 0.6}}, "warmup", "at most 0.5"},
+      {{{"weight_decay_schedule", "two_stage"}}, "weight_decay_schedule", "weight_decay"},
+      {{{"norm_pinning", true}, {"weight_decay", 0.1}}, "norm_pinning", "weight_decay"},
+      {{{"kind", "spin"}, {"weight_decay", 0.1}}, "weight_decay", "set it to 0"},
+  };
+  for (const auto& c : cases) {
+    const auto spec = parse_train_spec(with("/optimizer", c.optimizer));
+    ASSERT_FALSE(spec) << c.optimizer;
+    EXPECT_EQ(spec.error().param, std::string("optimizer.") + c.param) << spec.error().message;
+    EXPECT_NE(spec.error().message.find(c.remedy), std::string::npos) << spec.error().message;
+  }
+  json dense = tiny();
+  dense["quantized"] = false;
+  dense["optimizer"] = {{"polarize", "double_well"}};
+  EXPECT_EQ(parse_train_spec(dense.dump()).error().param, "optimizer.polarize");
+}
+
+TEST(TrainSpecFields, EveryMethodShowsItsDefaultsAndComesBack) {
+  for (const json& optimizer :
+       {json{{"kind", "spin"}}, json{{"kind", "distillix_muon"}, {"weight_decay", 0.1}},
+        json{{"polarize", "polarized"}}, json{{"polarize", "double_well"}},
+        json{{"norm_pinning", true}}, json{{"schedule", "cosine"}},
+        json{{"schedule", "two_stage"},
+             {"weight_decay", 0.1},
+             {"weight_decay_schedule", "two_stage"}}}) {
+    const auto spec = parse_train_spec(with("/optimizer", optimizer));
+    ASSERT_TRUE(spec) << spec.error().message;
+    const std::string shown = format_train_spec(*spec);
+    const auto again = parse_train_spec(shown);
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(format_train_spec(*again), shown);
+    const json all = json::parse(shown)["optimizer"];
+    for (const auto& [name, value] : optimizer.items()) EXPECT_EQ(all.at(name), value) << name;
+  }
+  const auto spin = parse_train_spec(with("/optimizer", {{"kind", "spin"}}));
+  EXPECT_EQ(spin->optimizer.lr, 1e-3);
+  EXPECT_EQ(json::parse(format_train_spec(*spin))["optimizer"]["spin_tunnel"], 2.0);
 }
 
 // Only full-precision jobs give int8 models: a quantized one would fail when it is exported.

@@ -261,6 +261,17 @@ TEST_F(Supervision, AModelThatCannotBeServedFailsItsJob) {
   EXPECT_EQ(*read_file(data() / "models" / "a.gguf"), "the former model\n");
 }
 
+TEST_F(Supervision, APausedWorkerLeavesTheJobToAPersonWhoMayResumeIt) {
+  script("checkpoint=3 result=paused exit=75\nartifact result=succeeded");
+  start();
+  const std::string id = create("a");
+  ASSERT_TRUE(reaches(id, "paused"));
+  EXPECT_EQ(job(id)["error"]["code"], "collapsed");
+  EXPECT_EQ(call("POST", "/jobs/" + id + "/resume").status, 200);
+  ASSERT_TRUE(reaches(id, "succeeded"));
+  EXPECT_TRUE(job(id)["error"].is_null());
+}
+
 TEST_F(Supervision, ASucceededWorkerWithoutAModelFails) {
   script("result=succeeded");
   start();

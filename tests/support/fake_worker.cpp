@@ -95,6 +95,7 @@ class FakeWorker {
     event.type = job::EventType::result;
     event.message = outcome == "failed" ? "the script says " + code : outcome;
     event.texts = {{"outcome", outcome}};
+    if (outcome == "paused") event.texts["code"] = "collapsed";
     if (!code.empty()) event.texts["code"] = code;
     if (!code.empty()) event.texts["param"] = "data.corpora";
     tell(event);

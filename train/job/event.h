@@ -38,8 +38,10 @@ std::string format_event(const Event& event);
 Result<Event> parse_event(std::string_view line);
 
 // Keys and texts that the daemon acts on:
-//   result:   texts["outcome"] = "succeeded" | "failed" | "interrupted"; on failure message says
-//             why, texts["code"] the ErrorCode's name and texts["param"] the field
+//   result:   texts["outcome"] = "succeeded" | "failed" | "interrupted" | "paused"; on failure
+//             message says why, texts["code"] the ErrorCode's name and texts["param"] the
+//             field; paused waits for a person: the code is "collapsed", texts["alarm"] the
+//             health alarm's
 //   artifact: texts["kind"] = "model", texts["path"] = "student.gguf"
 //   progress: texts["phase"], numbers["fraction"], numbers["eta_seconds"], numbers["step"],
 //             numbers["total_steps"] (0 when unknown)

@@ -2,6 +2,7 @@
 
 #include "base/name.h"
 #include "train/job/fields.h"
+#include "train/job/optimizer_fields.h"
 
 namespace tristill::job {
 namespace {
@@ -87,18 +88,6 @@ void read_budget(Fields& fields, BudgetSpec& budget) {
     fields.real("max_seconds", 0.1, kMaxSeconds, budget.max_seconds.emplace());
 }
 
-void read_optimizer(Fields& fields, OptimizerSpec& optimizer) {
-  fields.choice<OptimizerKind>(
-      "kind", {{"muon", OptimizerKind::muon}, {"adamw", OptimizerKind::adamw}}, optimizer.kind);
-  fields.real("lr", 1e-8, 10, optimizer.lr);
-  fields.real("adamw_lr", 1e-8, 10, optimizer.adamw_lr);
-  fields.real("weight_decay", 0, 10, optimizer.weight_decay);
-  fields.real("grad_clip", 0, 1e6, optimizer.grad_clip);
-  fields.real("warmup", 0, 1, optimizer.warmup);
-  fields.real("warmdown", 0, 1, optimizer.warmdown);
-  fields.whole("newton_schulz_steps", 1, 20, optimizer.newton_schulz_steps);
-}
-
 void read_train(Fields& fields, TrainSpec& spec) {
   std::string kind;
   fields.choice<std::string>("kind", {{"train", "train"}}, kind);
@@ -122,12 +111,14 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("data", [&](Fields& inner) { read_data(inner, spec.data); });
   fields.object("budget", [&](Fields& inner) { read_budget(inner, spec.budget); });
   fields.object("optimizer", [&](Fields& inner) { read_optimizer(inner, spec.optimizer); });
+  fields.object("health", [&](Fields& inner) { read_health(inner, spec.health); });
   fields.object("loss", [&](Fields& inner) { read_loss(inner, spec.loss); });
   fields.choice<Precision>("precision", {{"bf16", Precision::bf16}, {"fp32", Precision::fp32}},
                            spec.precision);
   read_name(fields, "init_from", spec.init_from);
   fields.whole("batch_tokens", 16, 1 << 24, spec.batch_tokens);
   fields.whole("sequence_length", 16, 1 << 20, spec.sequence_length);
+  fields.real("init_scale", 1e-9, 1e3, spec.init_scale);
   fields.whole("seed", 0, int64_t{1} << 53, spec.seed);
   fields.whole("threads", 0, 1024, spec.threads);
   fields.real("checkpoint_seconds", 0, kMaxSeconds, spec.checkpoint_seconds);
@@ -153,8 +144,10 @@ Result<void> check_together(const TrainSpec& spec) {
   if (spec.sequence_length > spec.batch_tokens) {
     return bad("batch_tokens", "batch_tokens is smaller than sequence_length");
   }
-  if (spec.optimizer.warmup + spec.optimizer.warmdown > 1) {
-    return bad("optimizer.warmdown", "optimizer.warmup and warmdown together are more than 1");
+  if (auto ok = check_optimizer(spec.optimizer, spec.quantized); !ok) return ok;
+  if (!spec.init_from.empty() && spec.init_scale != 1) {
+    return bad("init_scale",
+               "init_scale is for weights that are drawn, and init_from gives them; leave one out");
   }
   const bool trained = spec.tokenizer.from_model.empty();
   const uint32_t padded = (spec.tokenizer.vocab_size + 63) / 64 * 64;
@@ -221,17 +214,11 @@ json train_json(const TrainSpec& s) {
               {"budget", budget},
               {"batch_tokens", s.batch_tokens},
               {"sequence_length", s.sequence_length},
-              {"optimizer",
-               {{"kind", s.optimizer.kind == OptimizerKind::muon ? "muon" : "adamw"},
-                {"lr", s.optimizer.lr},
-                {"adamw_lr", s.optimizer.adamw_lr},
-                {"weight_decay", s.optimizer.weight_decay},
-                {"grad_clip", s.optimizer.grad_clip},
-                {"warmup", s.optimizer.warmup},
-                {"warmdown", s.optimizer.warmdown},
-                {"newton_schulz_steps", s.optimizer.newton_schulz_steps}}},
+              {"optimizer", optimizer_json(s.optimizer)},
+              {"health", health_json(s.health)},
               {"loss", loss_json(s.loss)},
               {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"},
+              {"init_scale", s.init_scale},
               {"seed", s.seed},
               {"threads", s.threads},
               {"checkpoint_seconds", s.checkpoint_seconds},

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "model/config.h"
 #include "train/job/loss_spec.h"
+#include "train/job/optimizer_spec.h"
 
 namespace tristill::job {
 
@@ -42,18 +43,6 @@ struct BudgetSpec {
   std::optional<double> max_seconds;
 };
 
-enum class OptimizerKind { muon, adamw };
-struct OptimizerSpec {
-  OptimizerKind kind = OptimizerKind::muon;
-  double lr = 0.02;            // matrices
-  double adamw_lr = 3e-3;      // embeddings, norms (all parameters with adamw)
-  double weight_decay = 0.0;
-  double grad_clip = 1.0;
-  double warmup = 0.02;        // share of the budget
-  double warmdown = 0.3;       // share of the budget, linear to zero
-  uint32_t newton_schulz_steps = 5;
-};
-
 enum class Precision { bf16, fp32 };
 
 struct TrainSpec {
@@ -66,10 +55,12 @@ struct TrainSpec {
   uint32_t batch_tokens = 8192;
   uint32_t sequence_length = 512;
   OptimizerSpec optimizer;
+  HealthSpec health;
   LossSpec loss;
   Precision precision = Precision::bf16;
   std::string
       init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
+  double init_scale = 1;  // of the matrices as they are drawn; small ones start dead
   uint64_t seed = 1;
   uint32_t threads = 0;            // 0: one a core
   double checkpoint_seconds = 60;  // between rolling checkpoints

@@ -29,8 +29,8 @@ bool may_become(JobState from, JobState to) {
       return to == JobState::running || to == JobState::paused || to == JobState::cancelled ||
              to == JobState::failed;
     case JobState::running:
-      return to == JobState::queued || to == JobState::pausing || to == JobState::succeeded ||
-             to == JobState::failed || to == JobState::cancelling;
+      return to == JobState::queued || to == JobState::pausing || to == JobState::paused ||
+             to == JobState::succeeded || to == JobState::failed || to == JobState::cancelling;
     case JobState::pausing:
       return to == JobState::paused || to == JobState::succeeded || to == JobState::failed ||
              to == JobState::cancelling;

@@ -3,40 +3,50 @@
 #include <algorithm>
 #include <cmath>
 
+#include "train/optim/adamw.h"
+#include "train/optim/distillix_muon.h"
+#include "train/optim/double_well.h"
+#include "train/optim/norm_pinning.h"
+#include "train/optim/polarized.h"
+#include "train/optim/spin.h"
+
 namespace tristill::train {
 namespace {
 
+using job::OptimizerKind;
 using torch::Tensor;
 
-constexpr double kBeta1 = 0.9;
-constexpr double kBeta2 = 0.95;
-constexpr double kEps = 1e-10;
-constexpr double kMomentumStart = 0.85;
-constexpr double kMomentumEnd = 0.95;
-constexpr double kMomentumSteps = 300;
+OptimizerKind rule_for(OptimizerKind kind, const NamedParameter& parameter) {
+  const bool table = parameter.tensor.dim() == 2;
+  if (kind == OptimizerKind::distillix_muon && table) return kind;
+  return parameter.is_matrix ? kind : OptimizerKind::adamw;
+}
+
+// Seeds of two forces in one step of one parameter are never the same.
+uint64_t seed_of(int64_t step, size_t slot, uint64_t force) {
+  return (static_cast<uint64_t>(step) << 24U) ^ (static_cast<uint64_t>(slot) << 2U) ^ force;
+}
 
 }  // namespace
 
-Tensor orthogonalize(const Tensor& matrix, uint32_t steps, at::ScalarType compute) {
-  const bool tall = matrix.size(0) > matrix.size(1);
-  Tensor x = tall ? matrix.t() : matrix;
-  x = (x / (x.norm() + 1e-12)).to(compute);
-  for (uint32_t i = 0; i < steps; ++i) {
-    const Tensor a = at::mm(x, x.t());
-    const Tensor b = -4.7750 * a + 2.0315 * at::mm(a, a);
-    x = 3.4445 * x + at::mm(b, x);
-  }
-  x = x.to(at::kFloat);
-  return tall ? x.t() : x;
+double intended_update(OptimizerKind kind, int64_t rows, int64_t cols, double lr) {
+  if (kind == OptimizerKind::adamw || kind == OptimizerKind::spin) return lr;
+  const auto out = static_cast<double>(rows);
+  const auto in = static_cast<double>(cols);
+  const double scale = kind == OptimizerKind::muon ? std::sqrt(std::max(1.0, out / in)) : 1.0;
+  return lr * scale / std::sqrt(std::max(out, in));
 }
 
 Optimizer::Optimizer(const job::OptimizerSpec& spec, const std::vector<NamedParameter>& parameters,
                      at::ScalarType compute)
     : spec_(spec), compute_(compute) {
   for (const NamedParameter& parameter : parameters) {
-    Slot slot{parameter, spec.kind == job::OptimizerKind::muon && parameter.is_matrix, {}, {}};
+    Slot slot{parameter, rule_for(spec.kind, parameter), {}, {}, {}};
     slot.first = at::zeros_like(parameter.tensor);
-    if (!slot.muon) slot.second = at::zeros_like(parameter.tensor);
+    if (slot.rule == OptimizerKind::adamw) slot.second = at::zeros_like(parameter.tensor);
+    if (spec.norm_pinning && parameter.is_matrix) {
+      slot.rms = at::zeros({1}, parameter.tensor.options().requires_grad(false));
+    }
     slots_.push_back(std::move(slot));
   }
 }
@@ -58,81 +68,114 @@ double Optimizer::gradient_norm() {
   return std::sqrt(sum);
 }
 
-double Optimizer::momentum() const {
-  const double share = std::min(1.0, static_cast<double>(steps_) / kMomentumSteps);
-  return kMomentumStart + (kMomentumEnd - kMomentumStart) * share;
+void Optimizer::remember_norms() {
+  for (Slot& slot : slots_) {
+    if (slot.rms.defined()) slot.rms.copy_(root_mean_square(slot.parameter.tensor));
+  }
 }
 
-void Optimizer::step_muon(Slot& slot, double lr) const {
+double Optimizer::matrix_rate(double lr_share) const {
+  return spec_.kind == OptimizerKind::distillix_muon ? spec_.lr : matrix_lr(spec_) * lr_share;
+}
+
+void Optimizer::move(Slot& slot, double lr_share, double decay_share, uint64_t seed) const {
   const Tensor grad = slot.parameter.tensor.grad();
-  slot.first.mul_(momentum()).add_(grad);
-  const Tensor update =
-      orthogonalize(grad + momentum() * slot.first, spec_.newton_schulz_steps, compute_);
-  const double ratio = static_cast<double>(grad.size(0)) / static_cast<double>(grad.size(1));
   Tensor weight = slot.parameter.tensor;
-  if (spec_.weight_decay > 0) weight.mul_(1.0 - lr * spec_.weight_decay);
-  weight.add_(update, -lr * std::sqrt(std::max(1.0, ratio)));
+  const double lr =
+      slot.rule == OptimizerKind::adamw ? spec_.adamw_lr * lr_share : matrix_rate(lr_share);
+  const double decay = spec_.weight_decay * decay_share;
+  if (decay > 0 && weight.dim() == 2) weight.mul_(1.0 - lr * decay);
+  switch (slot.rule) {
+    case OptimizerKind::muon:
+      muon_step(weight, slot.first, grad,
+                {.lr = lr,
+                 .momentum = muon_momentum(steps_),
+                 .newton_schulz_steps = spec_.newton_schulz_steps},
+                compute_);
+      break;
+    case OptimizerKind::adamw: adamw_step(weight, slot.first, slot.second, grad, lr, steps_); break;
+    case OptimizerKind::spin:
+      spin_step(weight, slot.first, grad,
+                {.lr = lr,
+                 .momentum = spec_.spin_momentum,
+                 .threshold = spec_.spin_threshold,
+                 .tunnel = spec_.spin_tunnel,
+                 .absolute = spec_.spin_absolute},
+                seed);
+      break;
+    case OptimizerKind::distillix_muon: distillix_muon_step(weight, slot.first, grad, lr); break;
+  }
 }
 
-void Optimizer::step_adamw(Slot& slot, double lr) const {
-  const Tensor grad = slot.parameter.tensor.grad();
-  slot.first.mul_(kBeta1).add_(grad, 1.0 - kBeta1);
-  slot.second.mul_(kBeta2).addcmul_(grad, grad, 1.0 - kBeta2);
-  const double correction1 = 1.0 - std::pow(kBeta1, static_cast<double>(steps_));
-  const double correction2 = 1.0 - std::pow(kBeta2, static_cast<double>(steps_));
-  const Tensor denominator = (slot.second / correction2).sqrt_().add_(kEps);
+void Optimizer::apply_forces(Slot& slot, double lr_share, uint64_t seed) const {
+  if (!slot.parameter.is_matrix) return;
   Tensor weight = slot.parameter.tensor;
-  if (spec_.weight_decay > 0 && weight.dim() == 2) weight.mul_(1.0 - lr * spec_.weight_decay);
-  weight.addcdiv_(slot.first, denominator, -lr / correction1);
+  if (spec_.polarize == job::Polarize::polarized) {
+    polarize(weight,
+             {.target = spec_.polarize_target,
+              .strength = spec_.polarize_strength,
+              .absolute = spec_.polarize_absolute},
+             seed);
+  } else if (spec_.polarize == job::Polarize::double_well) {
+    pull_to_wells(weight, {.target = spec_.polarize_target,
+                           .share = spec_.polarize_strength * lr_share,
+                           .absolute = spec_.polarize_absolute});
+  }
+  if (slot.rms.defined()) pin_norm(weight, slot.rms);
 }
 
-double Optimizer::step(double multiplier) {
+double Optimizer::step(double lr_share, double decay_share) {
   const torch::NoGradGuard no_grad;
   const double norm = gradient_norm();
   if (std::isfinite(norm)) {
+    if (steps_ == 0) remember_norms();
     ++steps_;
     const double clip =
         spec_.grad_clip > 0 && norm > spec_.grad_clip ? spec_.grad_clip / norm : 1.0;
-    for (Slot& slot : slots_) {
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      Slot& slot = slots_[i];
       if (!slot.parameter.tensor.grad().defined()) continue;
       if (clip < 1.0) slot.parameter.tensor.mutable_grad().mul_(clip);
-      if (slot.muon) step_muon(slot, spec_.lr * multiplier);
-      else step_adamw(slot, spec_.adamw_lr * multiplier);
+      move(slot, lr_share, decay_share, seed_of(steps_, i, 0));
+      apply_forces(slot, lr_share, seed_of(steps_, i, 1));
     }
   }
   for (Slot& slot : slots_) slot.parameter.tensor.mutable_grad().reset();
   return norm;
 }
 
+template <class Slots, class Visit>
+void Optimizer::each_tensor(Slots& slots, const Visit& visit) {
+  for (auto& slot : slots) {
+    visit("optimizer.first." + slot.parameter.name, slot.first);
+    if (slot.second.defined()) visit("optimizer.second." + slot.parameter.name, slot.second);
+    if (slot.rms.defined()) visit("optimizer.rms." + slot.parameter.name, slot.rms);
+  }
+}
+
 std::map<std::string, Tensor> Optimizer::state() const {
   std::map<std::string, Tensor> state;
-  for (const Slot& slot : slots_) {
-    state["optimizer.first." + slot.parameter.name] = slot.first;
-    if (!slot.muon) state["optimizer.second." + slot.parameter.name] = slot.second;
-  }
+  each_tensor(slots_, [&](const std::string& name, const Tensor& tensor) { state[name] = tensor; });
   state["optimizer.steps"] = at::full({1}, steps_, at::kLong);
   return state;
 }
 
 Result<void> Optimizer::load_state(const std::map<std::string, Tensor>& state) {
   const torch::NoGradGuard no_grad;
-  const auto copy = [&](const std::string& name, Tensor& target) -> Result<void> {
+  Result<void> outcome;
+  const auto copy = [&](const std::string& name, Tensor& target) {
     const auto found = state.find(name);
     if (found == state.end() || found->second.sizes() != target.sizes()) {
-      return Error{ErrorCode::corrupt, "checkpoint lacks tensor " + name + " of the right shape",
-                   "checkpoint"};
+      outcome = Error{ErrorCode::corrupt, "checkpoint lacks tensor " + name + " of the right shape",
+                      "checkpoint"};
+      return;
     }
     target.copy_(found->second);
-    return {};
   };
-  for (Slot& slot : slots_) {
-    if (auto done = copy("optimizer.first." + slot.parameter.name, slot.first); !done) return done;
-    if (slot.muon) continue;
-    if (auto done = copy("optimizer.second." + slot.parameter.name, slot.second); !done)
-      return done;
-  }
+  each_tensor(slots_, copy);
   Tensor steps = at::zeros({1}, at::kLong);
-  if (auto done = copy("optimizer.steps", steps); !done) return done;
+  copy("optimizer.steps", steps);
+  if (!outcome) return outcome;
   steps_ = steps.item<int64_t>();
   return {};
 }

@@ -1,10 +1,8 @@
-// Optimisers. Muon for the linear matrices, AdamW for everything else; or AdamW alone.
-// State is plain tensors by parameter, so a checkpoint holds it whole. Trainer's thread only.
-//
-// Muon (Jordan et al. 2024): M <- mu M + G;  U = NS(G + mu M), orthogonalised by Newton-Schulz
-//   X <- a X + (b A + c A^2) X, A = X X^t, (a, b, c) = (3.4445, -4.7750, 2.0315), X0 = M / |M|_F
-//   W <- W - lr * sqrt(max(1, out/in)) * U.   The update is not multiplied by |G|.
-// AdamW (Loshchilov & Hutter 2019), betas (0.9, 0.95), eps 1e-10, decoupled decay.
+// The optimiser of a run: which rule moves which parameter, clipping, weight decay, what follows
+// the step (polarisation, norm pinning), and all state as plain tensors, so that a checkpoint
+// holds it whole. The rules are a file each: muon, adamw, spin, distillix_muon; polarized,
+// double_well, norm_pinning. The kind of the job is for the matrices of the blocks; embeddings and
+// norms are AdamW's, except that distillix_muon takes embeddings too. Trainer's thread only.
 #pragma once
 
 #include <torch/torch.h>
@@ -14,21 +12,27 @@
 #include <vector>
 
 #include "train/job/spec.h"
+#include "train/optim/muon.h"
 #include "train/student/student.h"
 
 namespace tristill::train {
 
-// Newton-Schulz orthogonalisation of one matrix [out, in], in compute type, returned as fp32.
-torch::Tensor orthogonalize(const torch::Tensor& matrix, uint32_t steps, at::ScalarType compute);
+// What a rule is meant to move an element by in a step at rate lr, as rms; of [rows, cols].
+// A weight that moves far less gets no gradient.
+double intended_update(job::OptimizerKind kind, int64_t rows, int64_t cols, double lr);
 
 class Optimizer {
  public:
   Optimizer(const job::OptimizerSpec& spec, const std::vector<NamedParameter>& parameters,
             at::ScalarType compute);
 
-  // Clips the global gradient norm, steps with lr * multiplier, clears gradients. Returns the
-  // norm before clipping; a norm that is not finite changes nothing.
-  double step(double multiplier);
+  // Clips the global gradient norm, decays by lr * lr_share * weight_decay * decay_share, steps
+  // with lr * lr_share, clears gradients. Returns the norm before clipping; a norm that is not
+  // finite changes nothing.
+  double step(double lr_share, double decay_share = 1.0);
+
+  // The rate of the matrices at a share: distillix_muon has no schedule.
+  double matrix_rate(double lr_share) const;
 
   // Tensors and the step count, for checkpoints.
   std::map<std::string, torch::Tensor> state() const;
@@ -41,13 +45,17 @@ class Optimizer {
  private:
   struct Slot {
     NamedParameter parameter;
-    bool muon = false;
-    torch::Tensor first, second;  // Muon: momentum; AdamW: both moments
+    job::OptimizerKind rule = job::OptimizerKind::adamw;
+    torch::Tensor first, second;  // momentum or inertia; AdamW: both moments
+    torch::Tensor rms;  // [1], what norm pinning holds; set before the first step
   };
+  // Calls visit(name, tensor) for each tensor of the state.
+  template <class Slots, class Visit>
+  static void each_tensor(Slots& slots, const Visit& visit);
   double gradient_norm();
-  void step_muon(Slot& slot, double lr) const;
-  void step_adamw(Slot& slot, double lr) const;
-  double momentum() const;
+  void remember_norms();
+  void move(Slot& slot, double lr_share, double decay_share, uint64_t seed) const;
+  void apply_forces(Slot& slot, double lr_share, uint64_t seed) const;
 
   job::OptimizerSpec spec_;
   at::ScalarType compute_;

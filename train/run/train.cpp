@@ -12,10 +12,10 @@
 #include "train/data/packing.h"
 #include "train/eval/bits_per_byte.h"
 #include "train/export.h"
-#include "train/health.h"
 #include "train/loss/format_loss.h"
 #include "train/optim/optimizer.h"
 #include "train/optim/schedule.h"
+#include "train/run/health_guard.h"
 #include "train/run/training_data.h"
 
 namespace tristill::train {
@@ -23,7 +23,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kCheckpointsKept = 2;
-constexpr int kMaxBadSteps = 5;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -46,7 +45,8 @@ class TrainRun {
         optimizer_(spec_.optimizer, student_.parameters(), compute()),
         batches_(std::move(data.sources), tokenizer_, packing()),
         structural_(
-            structural_tokens(*tokenizer_, spec_.model.vocab_size, spec_.loss.format_characters)) {}
+            structural_tokens(*tokenizer_, spec_.model.vocab_size, spec_.loss.format_characters)),
+        health_(spec_) {}
 
   // Goes on where the newest whole checkpoint stands, or takes the first weights of another job.
   Result<void> resume();
@@ -62,11 +62,15 @@ class TrainRun {
   double fraction() const;
   double eta_seconds() const;
   void train_step();
-  Result<void> guard(double norm, double loss);
+  void scale_first_weights();
   void report_metrics(const LossSums& sums, double norm, double multiplier);
+  void report_alarm(const job::HealthAlarm& alarm);
   void report_progress(const std::string& phase);
   void report_evaluation();
+  Result<void> save();
+  void report_checkpoint(int64_t step);
   Result<void> checkpoint();
+  Outcome pause(const job::HealthAlarm& alarm);
   Result<void> export_model();
 
   const job::JobDirectory& directory_;
@@ -81,7 +85,7 @@ class TrainRun {
   Optimizer optimizer_;
   BatchStream batches_;
   std::vector<uint8_t> structural_;  // of the vocabulary, for the format loss
-  HealthMonitor health_;
+  HealthGuard health_;
 
   int64_t step_ = 0;
   double tokens_ = 0;           // labelled tokens trained on
@@ -91,9 +95,6 @@ class TrainRun {
   Clock::time_point last_report_ = Clock::now();
   double tokens_at_report_ = 0;
   double seconds_a_step_ = 0;   // smoothed
-  double decay_sum_ = 0;        // of lr * weight_decay since the last health look
-  int64_t decay_steps_ = 0;
-  int bad_steps_ = 0;
   Result<void> failure_;
   Evaluation evaluation_;
 };
@@ -143,8 +144,20 @@ Result<void> TrainRun::load_weights(const Checkpoint& checkpoint) {
   return {};
 }
 
+void TrainRun::scale_first_weights() {
+  if (spec_.init_scale == 1.0) return;
+  const torch::NoGradGuard no_grad;
+  for (const NamedParameter& parameter : student_.parameters()) {
+    if (parameter.is_matrix) torch::Tensor(parameter.tensor).mul_(spec_.init_scale);
+  }
+  student_.refresh();
+}
+
 Result<void> TrainRun::start_from_other_job() {
-  if (file_.init_checkpoints.empty()) return {};
+  if (file_.init_checkpoints.empty()) {
+    scale_first_weights();
+    return {};
+  }
   std::string skipped;
   const auto checkpoint = load_newest_checkpoint(file_.init_checkpoints, skipped);
   if (!checkpoint) {
@@ -178,12 +191,18 @@ Result<void> TrainRun::resume() {
   step_ = checkpoint->step;
   tokens_ = tokens_at_report_ = numbers->second[0].item<double>();
   elapsed_before_ = numbers->second[1].item<double>();
+  health_.load_state(checkpoint->tensors);
   events_.info("resumed from the checkpoint of step " + std::to_string(step_));
   return {};
 }
 
-Result<void> TrainRun::checkpoint() {
-  Checkpoint checkpoint{step_, optimizer_.state()};
+Result<void> TrainRun::save() {
+  Checkpoint checkpoint{step_, optimizer_.state(), health_.file()};
+  checkpoint.health.step = step_;
+  checkpoint.health.seen_tokens = tokens_;
+  checkpoint.health.timestamp =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  checkpoint.tensors[HealthGuard::kStateName] = health_.state();
   for (const NamedParameter& parameter : student_.parameters()) {
     checkpoint.tensors["weights." + parameter.name] = parameter.tensor.detach();
   }
@@ -191,11 +210,18 @@ Result<void> TrainRun::checkpoint() {
   checkpoint.tensors["run.numbers"] =
       torch::tensor({tokens_, elapsed_before_ + seconds_since(started_)}, at::kDouble);
   last_checkpoint_ = Clock::now();
-  auto saved = save_checkpoint(directory_.checkpoints(), checkpoint, kCheckpointsKept);
-  if (!saved) return saved;
+  return save_checkpoint(directory_.checkpoints(), checkpoint, kCheckpointsKept);
+}
+
+void TrainRun::report_checkpoint(int64_t step) {
   events_.write({.type = job::EventType::checkpoint,
                  .message = "checkpoint",
-                 .numbers = {{"step", static_cast<double>(step_)}, {"tokens", tokens_}}});
+                 .numbers = {{"step", static_cast<double>(step)}, {"tokens", tokens_}}});
+}
+
+Result<void> TrainRun::checkpoint() {
+  if (auto saved = save(); !saved) return saved;
+  report_checkpoint(step_);
   return {};
 }
 
@@ -212,14 +238,8 @@ void TrainRun::report_progress(const std::string& phase) {
 void TrainRun::report_metrics(const LossSums& sums, double norm, double multiplier) {
   const auto n = static_cast<double>(std::max<int64_t>(sums.tokens, 1));
   const auto taught = static_cast<double>(sums.taught_tokens);
-  const HealthReport health = health_.look(
-      student_,
-      {.step = step_,
-       .decay_per_step = decay_steps_ > 0 ? decay_sum_ / static_cast<double>(decay_steps_) : 0,
-       .zero_gradients = optimizer_.zero_gradient_fraction(),
-       .loss = sums.weighted});
-  decay_sum_ = 0;
-  decay_steps_ = 0;
+  const HealthReport& health =
+      health_.look(student_, step_, optimizer_.zero_gradient_fraction(), sums.weighted);
   const double seconds = std::max(seconds_since(last_report_), 1e-9);
   job::Event event{.type = job::EventType::metrics, .numbers = health.numbers};
   event.numbers["step"] = static_cast<double>(step_);
@@ -231,39 +251,30 @@ void TrainRun::report_metrics(const LossSums& sums, double norm, double multipli
   }
   event.numbers["tokens"] = tokens_;
   event.numbers["tokens_per_second"] = (tokens_ - tokens_at_report_) / seconds;
-  event.numbers["lr"] = spec_.optimizer.lr * multiplier;
+  event.numbers["lr"] = optimizer_.matrix_rate(multiplier);
   event.numbers["grad_norm"] = norm;
   tokens_at_report_ = tokens_;
   last_report_ = Clock::now();
   events_.write(std::move(event));
-  for (const std::string& alarm : health.alarms) {
-    events_.write({.type = job::EventType::log,
-                   .level = job::EventLevel::warn,
-                   .message = "health: " + alarm,
-                   .numbers = {{"step", static_cast<double>(step_)}}});
-  }
+  for (const job::HealthAlarm& alarm : health.alarms) report_alarm(alarm);
   report_progress("training");
 }
 
-// A step that is not finite changes nothing; several in a row end the job.
-Result<void> TrainRun::guard(double norm, double loss) {
-  if (std::isfinite(norm) && std::isfinite(loss)) {
-    bad_steps_ = 0;
-    return {};
-  }
-  events_.warn("step " + std::to_string(step_) + " was not finite and was left out");
-  if (++bad_steps_ < kMaxBadSteps) return {};
-  return Error{ErrorCode::invalid_argument,
-               std::to_string(kMaxBadSteps) + " steps in a row were not finite; lower optimizer.lr",
-               "optimizer.lr"};
+void TrainRun::report_alarm(const job::HealthAlarm& alarm) {
+  events_.write({.type = job::EventType::log,
+                 .level = job::EventLevel::warn,
+                 .message = "health: " + alarm.message,
+                 .numbers = {{"step", static_cast<double>(step_)}},
+                 .texts = {{"alarm", alarm.code}, {"param", alarm.param}}});
 }
 
 void TrainRun::train_step() {
   const auto step_started = Clock::now();
   const bool looks = (step_ + 1) % spec_.log_every == 0 || step_ == 0;
-  const double share = step_ > 0 ? fraction() / static_cast<double>(step_) : 0.001;
-  const double multiplier =
-      schedule_multiplier(fraction(), spec_.optimizer.warmup, spec_.optimizer.warmdown, share);
+  const double progress = fraction();
+  const double share = step_ > 0 ? progress / static_cast<double>(step_) : 0.001;
+  const double multiplier = schedule_multiplier(spec_.optimizer, progress, share);
+  const double decay_share = decay_multiplier(spec_.optimizer, progress);
   const Batch batch = batches_.next();
   LossSums sums;
   student_.record_gains(looks);
@@ -278,14 +289,18 @@ void TrainRun::train_step() {
              .structural = structural_},
             sums)
       .backward();
-  const double norm = optimizer_.step(multiplier);
+  const double norm = optimizer_.step(multiplier, decay_share);
   student_.refresh();
   ++step_;
   tokens_ += static_cast<double>(sums.tokens);
-  decay_sum_ += spec_.optimizer.lr * multiplier * spec_.optimizer.weight_decay;
-  ++decay_steps_;
+  const double rate = optimizer_.matrix_rate(multiplier);
   seconds_a_step_ = seconds_since(step_started);
-  failure_ = guard(norm, sums.weighted);
+  if (!std::isfinite(norm) || !std::isfinite(sums.weighted)) {
+    events_.warn("step " + std::to_string(step_) + " was not finite and was left out");
+  }
+  const double labels = static_cast<double>(std::max<int64_t>(sums.tokens, 1));
+  failure_ = health_.count(sums.weighted / labels, norm, rate,
+                           rate * spec_.optimizer.weight_decay * decay_share);
   if (looks) report_metrics(sums, norm, multiplier);
 }
 
@@ -327,16 +342,39 @@ Result<void> TrainRun::export_model() {
   return {};
 }
 
+// The state on the disk goes back; what this process holds is not saved.
+Outcome TrainRun::pause(const job::HealthAlarm& alarm) {
+  const auto step = roll_back(directory_.checkpoints());
+  const std::string where = step ? "back at the healthy checkpoint of step " + std::to_string(*step)
+                                 : "no checkpoint was healthy, so none was removed";
+  job::HealthAlarm told = alarm;
+  told.message = "collapsed at step " + std::to_string(step_) + ": " + alarm.message + "; " +
+                 where + ". Cancel this job and create one with the change and init_from it";
+  events_.write({.type = job::EventType::log,
+                 .level = job::EventLevel::error,
+                 .message = "health: " + told.message,
+                 .numbers = {{"step", static_cast<double>(step_)},
+                             {"healthy_step", static_cast<double>(step.value_or(-1))}},
+                 .texts = {{"alarm", alarm.code}, {"param", alarm.param}}});
+  if (step) report_checkpoint(*step);
+  return {Outcome::paused, told};
+}
+
 Result<Outcome> TrainRun::run() {
   started_ = last_report_ = last_checkpoint_ = Clock::now();
   report_progress("training");
+  // Something to go back to; no progress, so no event.
+  if (step_ == 0 && spec_.health.action == job::HealthAction::stop) {
+    if (auto saved = save(); !saved) return saved.error();
+  }
   while (fraction() < 1.0) {
     if (stop_) {
       if (auto saved = checkpoint(); !saved) return saved.error();
-      return Outcome::interrupted;
+      return Outcome{Outcome::interrupted, {}};
     }
     train_step();
     if (!failure_) return failure_.error();
+    if (const auto alarm = health_.verdict()) return pause(*alarm);
     if (spec_.eval_every > 0 && step_ % spec_.eval_every == 0) report_evaluation();
     if (seconds_since(last_checkpoint_) >= spec_.checkpoint_seconds) {
       if (auto saved = checkpoint(); !saved) return saved.error();
@@ -346,7 +384,7 @@ Result<Outcome> TrainRun::run() {
   report_evaluation();
   report_progress("exporting");
   if (auto exported = export_model(); !exported) return exported.error();
-  return Outcome::succeeded;
+  return Outcome{Outcome::succeeded, {}};
 }
 
 Result<void> check_fit(const job::TrainSpec& spec, const Tokenizer& tokenizer) {

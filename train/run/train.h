@@ -6,15 +6,25 @@
 #include "base/result.h"
 #include "train/event_log.h"
 #include "train/job/directory.h"
+#include "train/job/health_file.h"
 #include "train/job/spec.h"
 
 namespace tristill::train {
 
-enum class Outcome { succeeded, interrupted };
+struct Outcome {
+  enum Ending {
+    succeeded,
+    interrupted,
+    paused,  // for its health, after going back to the last healthy checkpoint
+  };
+  Ending ending = succeeded;
+  job::HealthAlarm alarm;  // what it was paused for
+  bool operator==(Ending other) const { return ending == other; }
+};
 
 // Resumes from the newest whole checkpoint of the directory when there is one. Returns
-// interrupted after a checkpoint once stop is set. Errors are the caller's to report; anything
-// thrown ends the job.
+// interrupted after a checkpoint once stop is set, paused when its health asks for a person. Errors
+// are the caller's to report; anything thrown ends the job.
 Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile& file,
                           EventLog& events, const std::atomic<bool>& stop);
 

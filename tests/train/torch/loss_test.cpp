@@ -155,12 +155,15 @@ TEST(Optimizer, AGradientThatIsNotFiniteChangesNothing) {
 }
 
 TEST(Schedule, WarmsUpHoldsAndWarmsDown) {
-  EXPECT_DOUBLE_EQ(schedule_multiplier(0.0, 0.1, 0.4, 0.0), 0.0);
-  EXPECT_DOUBLE_EQ(schedule_multiplier(0.05, 0.1, 0.4, 0.0), 0.5);
-  EXPECT_DOUBLE_EQ(schedule_multiplier(0.3, 0.1, 0.4, 0.0), 1.0);
-  EXPECT_NEAR(schedule_multiplier(0.8, 0.1, 0.4, 0.0), 0.5, 1e-12);
-  EXPECT_DOUBLE_EQ(schedule_multiplier(1.0, 0.1, 0.4, 0.0), 0.0);
-  EXPECT_GT(schedule_multiplier(0.0, 0.1, 0.4, 0.01), 0.0);
+  job::OptimizerSpec spec;
+  spec.warmup = 0.1;
+  spec.warmdown = 0.4;
+  EXPECT_DOUBLE_EQ(schedule_multiplier(spec, 0.0, 0.0), 0.0);
+  EXPECT_DOUBLE_EQ(schedule_multiplier(spec, 0.05, 0.0), 0.5);
+  EXPECT_DOUBLE_EQ(schedule_multiplier(spec, 0.3, 0.0), 1.0);
+  EXPECT_NEAR(schedule_multiplier(spec, 0.8, 0.0), 0.5, 1e-12);
+  EXPECT_DOUBLE_EQ(schedule_multiplier(spec, 1.0, 0.0), 0.0);
+  EXPECT_GT(schedule_multiplier(spec, 0.0, 0.01), 0.0);
 }
 
 }  // namespace

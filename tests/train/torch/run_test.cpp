@@ -3,6 +3,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <sstream>
 
 #include "base/atomic_file.h"
 #include "model/engine/engine.h"
@@ -285,6 +287,125 @@ TEST_F(RunTest, ADenseTeacherIsExportedAsInt8AndServed) {
   const auto loaded = load_model(place.model());
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_EQ((*loaded)->config.weights, WeightKind::int8);
+}
+
+// The recipe of distillix on matrices that are small from the start and have no sub-norms.
+job::JobFile collapsing(job::JobFile file) {
+  file.train.model.sub_norm = false;
+  file.train.init_scale = 1e-3;
+  file.train.precision = job::Precision::fp32;
+  file.train.optimizer.kind = job::OptimizerKind::distillix_muon;
+  file.train.optimizer.weight_decay = 0.1;
+  file.train.log_every = 10;
+  file.train.eval_tokens = 0;
+  file.train.checkpoint_seconds = 1e6;
+  return file;
+}
+
+// Events with texts.alarm, as alarm -> step of the first.
+std::map<std::string, double> alarms_of(const job::JobDirectory& place) {
+  std::map<std::string, double> found;
+  std::istringstream lines(*read_file(place.events()));
+  for (std::string line; std::getline(lines, line);) {
+    const auto event = job::parse_event(line);
+    EXPECT_TRUE(event);
+    if (!event->texts.contains("alarm")) continue;
+    found.emplace(event->texts.at("alarm"), event->numbers.at("step"));
+  }
+  return found;
+}
+
+TEST_F(RunTest, TheRecipeOfDistillixCollapsesAndTheDetectorTellsWithin200Steps) {
+  auto file = collapsing(job(200));
+  file.train.health.action = job::HealthAction::warn;
+  const auto place = directory("distillix");
+  ASSERT_TRUE(run(place, file));
+  const auto alarms = alarms_of(place);
+  ASSERT_TRUE(alarms.contains("decay_only"));
+  EXPECT_LE(alarms.at("decay_only"), 200);
+}
+
+TEST_F(RunTest, OursComesOutOfTheSameStartAndFromItsOwnRaisesNoAlarm) {
+  auto file = collapsing(job(200));
+  file.train.model.sub_norm = true;
+  file.train.optimizer = {.kind = job::OptimizerKind::muon, .weight_decay = 0.1};
+  for (const double scale : {1e-3, 1.0}) {
+    file.train.init_scale = scale;
+    const auto place = directory("ours" + std::to_string(scale));
+    const auto outcome = run(place, file);
+    ASSERT_TRUE(outcome);
+    EXPECT_EQ(*outcome, Outcome::succeeded) << scale << " " << outcome->alarm.code;
+    const auto alarms = alarms_of(place);
+    EXPECT_FALSE(alarms.contains("decay_only"));
+    if (scale == 1.0) {
+      EXPECT_TRUE(alarms.empty()) << alarms.begin()->first;
+    }
+  }
+}
+
+TEST_F(RunTest, ACollapsedRunPausesAndItsHealthyWeightsStandAgainBitForBit) {
+  const auto file = collapsing(job(400));
+  const auto place = directory("collapsed");
+  const auto outcome = run(place, file);
+  ASSERT_TRUE(outcome) << outcome.error().message;
+  ASSERT_EQ(*outcome, Outcome::paused);
+  EXPECT_FALSE(outcome->alarm.param.empty());
+  EXPECT_NE(outcome->alarm.message.find("step 0"), std::string::npos) << outcome->alarm.message;
+  EXPECT_FALSE(fs::exists(place.model()));
+  std::string skipped;
+  const auto checkpoint = load_newest_checkpoint(place.checkpoints(), skipped);
+  ASSERT_TRUE(checkpoint);
+  EXPECT_EQ(checkpoint->step, 0);
+  const Student first(file.train.model, true, at::kFloat, file.train.seed);
+  for (const NamedParameter& parameter : first.parameters()) {
+    const double scale = parameter.is_matrix ? file.train.init_scale : 1.0;
+    EXPECT_TRUE((parameter.tensor.detach() * scale)
+                    .equal(checkpoint->tensors.at("weights." + parameter.name)))
+        << parameter.name;
+  }
+}
+
+TEST_F(RunTest, CheckpointsSayHowTheRunIs) {
+  const auto place = directory("health");
+  ASSERT_TRUE(run(place, job(6)));
+  const auto text = read_file(place.checkpoints() / "00000006" / "health.json");
+  ASSERT_TRUE(text);
+  EXPECT_TRUE(*job::read_healthy(*text));
+  for (const char* key : {"seen_tokens", "flip_done", "activation_bits", "last_loss", "timestamp",
+                          "loss_ema", "zero_fraction", "blk.1.ffn_down.weight"}) {
+    EXPECT_NE(text->find('"' + std::string(key) + '"'), std::string::npos) << key;
+  }
+}
+
+Checkpoint checkpoint_of(int64_t step, bool healthy) {
+  Checkpoint checkpoint;
+  checkpoint.step = step;
+  torch::manual_seed(static_cast<uint64_t>(step));
+  checkpoint.tensors["w"] = at::randn({7});
+  checkpoint.health.healthy = healthy;
+  return checkpoint;
+}
+
+TEST_F(RunTest, RollingBackPassesOverWhatWasUnhealthyOrIsDamaged) {
+  const auto folder = directory("rolls").checkpoints();
+  const auto first = checkpoint_of(1, true);
+  for (const auto& made : {first, checkpoint_of(2, true), checkpoint_of(3, false),
+                           checkpoint_of(4, false), checkpoint_of(5, false)}) {
+    ASSERT_TRUE(save_checkpoint(folder, made, 2));
+  }
+  EXPECT_FALSE(fs::exists(folder / "00000001"));
+  EXPECT_TRUE(fs::exists(folder / "00000002"));  // healthy, so kept beyond the newest two
+  EXPECT_FALSE(fs::exists(folder / "00000003"));
+  EXPECT_EQ(roll_back(folder), 2);
+  std::string skipped;
+  const auto newest = load_newest_checkpoint(folder, skipped);
+  ASSERT_TRUE(newest);
+  EXPECT_TRUE(newest->tensors.at("w").equal(checkpoint_of(2, true).tensors.at("w")));
+
+  fs::remove(folder / "00000002" / "state.pt");
+  ASSERT_TRUE(save_checkpoint(folder, checkpoint_of(3, false), 2));
+  EXPECT_EQ(roll_back(folder), std::nullopt);
+  EXPECT_TRUE(fs::exists(folder / "00000003"));
 }
 
 }  // namespace

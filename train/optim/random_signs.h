@@ -1,0 +1,16 @@
+// +1 or -1 for each element of a tensor, from a seed alone: a resumed run draws them again.
+// For rules that push weights which have no sign of their own. Trainer's thread only.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+
+namespace tristill::train {
+
+torch::Tensor random_signs(const torch::Tensor& like, uint64_t seed);
+
+// sign(x), and a random sign where x is 0.
+torch::Tensor sign_or_random(const torch::Tensor& x, uint64_t seed);
+
+}  // namespace tristill::train

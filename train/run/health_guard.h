@@ -1,0 +1,51 @@
+// Guards a run: looks at its health, tells how long an alarm has stood, and when to stop;
+// counts what the health file of a checkpoint says. Trainer's thread only.
+// Not the measuring (train/health) nor the going back (train/checkpoint).
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "train/health.h"
+#include "train/job/spec.h"
+
+namespace tristill::train {
+
+class HealthGuard {
+ public:
+  explicit HealthGuard(const job::TrainSpec& spec) : spec_(spec) {}
+
+  // After each step. lr: of the matrices; decay: lr * weight_decay. Errors: invalid_argument when
+  // several steps in a row were not finite and the run is not to be stopped for its health.
+  Result<void> count(double loss, double norm, double lr, double decay);
+
+  // Every log_every steps.
+  const HealthReport& look(const Student& student, int64_t step, double zero_gradients,
+                           double loss);
+
+  // The alarm that the run is to stop for: one that has stood for patience_steps.
+  std::optional<job::HealthAlarm> verdict() const;
+
+  // What a checkpoint says, but for step and tokens.
+  job::HealthFile file() const;
+
+  // The counts, for checkpoints; a missing tensor leaves them at 0.
+  torch::Tensor state() const;
+  void load_state(const std::map<std::string, torch::Tensor>& tensors);
+  static constexpr const char* kStateName = "run.health";
+
+ private:
+  const job::TrainSpec& spec_;
+  HealthMonitor monitor_;
+  HealthReport report_;
+  std::map<std::string, int64_t> standing_;  // alarm -> step of the first look that raised it
+  int64_t step_ = 0;  // of the last look
+  double lr_sum_ = 0, decay_sum_ = 0;  // since the last look
+  int64_t counted_ = 0;  // since the last look
+  double last_loss_ = 0, last_lr_ = 0, loss_ema_ = 0;
+  int64_t steps_ = 0, skipped_ = 0;
+  int bad_steps_ = 0;  // in a row
+};
+
+}  // namespace tristill::train

@@ -41,20 +41,35 @@ struct BudgetSpec {
   std::optional<double> max_seconds;
 };
 
+// How the student quantises what its ternary layers take in. The output head always takes 8 bits.
+struct QuantizationSpec {
+  uint32_t activation_bits = 8;     // 8 or 4, from the first step on
+  bool keep_a8_before_down = true;  // with 4 bits: the input of down_proj keeps 8
+  // From 8 bits to 4 once so many labelled tokens were trained on: a number of them, or a share of
+  // budget.max_tokens. At most one of the two.
+  std::optional<uint64_t> flip_to_a4_at_tokens;
+  std::optional<double> flip_to_a4_at_share;
+  // Over so many first steps quantisation grows from none to whole: for weights of full precision.
+  uint32_t lambda_warmup_steps = 0;
+};
+
+// Labelled tokens at which the job flips to 4 bits, if it does.
+std::optional<uint64_t> flip_tokens(const QuantizationSpec& quantization, const BudgetSpec& budget);
+
 enum class OptimizerKind { muon, adamw };
 struct OptimizerSpec {
   OptimizerKind kind = OptimizerKind::muon;
-  double lr = 0.02;            // matrices
-  double adamw_lr = 3e-3;      // embeddings, norms (all parameters with adamw)
+  double lr = 0.02;  // matrices
+  double adamw_lr = 3e-3;  // embeddings, norms (all parameters with adamw)
   double weight_decay = 0.0;
   double grad_clip = 1.0;
-  double warmup = 0.02;        // share of the budget
-  double warmdown = 0.3;       // share of the budget, linear to zero
+  double warmup = 0.02;  // share of the budget
+  double warmdown = 0.3;  // share of the budget, linear to zero
   uint32_t newton_schulz_steps = 5;
 };
 
 struct LossSpec {
-  double ce_weight = 0.5;   // where a teacher's distribution is known; 1 elsewhere
+  double ce_weight = 0.5;  // where a teacher's distribution is known; 1 elsewhere
   double kd_weight = 0.5;
   double z_loss = 1e-4;
 };
@@ -64,6 +79,7 @@ enum class Precision { bf16, fp32 };
 struct TrainSpec {
   std::string name;  // the model's name when done: [A-Za-z0-9._-]{1,64}
   ModelConfig model;
+  QuantizationSpec quantization;
   bool quantized = true;  // false: full precision forward (a teacher), exported as int8
   TokenizerSpec tokenizer;
   DataSpec data;
@@ -76,11 +92,11 @@ struct TrainSpec {
   std::string
       init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
   uint64_t seed = 1;
-  uint32_t threads = 0;            // 0: one a core
+  uint32_t threads = 0;  // 0: one a core
   double checkpoint_seconds = 60;  // between rolling checkpoints
-  uint32_t log_every = 10;         // steps between metric events
-  uint32_t eval_tokens = 65536;    // of the held-out files, at the end and every eval_every
-  uint32_t eval_every = 0;         // steps; 0: only at the end
+  uint32_t log_every = 10;  // steps between metric events
+  uint32_t eval_tokens = 65536;  // of the held-out files, at the end and every eval_every
+  uint32_t eval_every = 0;  // steps; 0: only at the end
 };
 
 // JSON text -> TrainSpec. Errors: invalid_argument with the field's path ("data.fim_rate"),
@@ -104,8 +120,8 @@ struct JobFile {
   TrainSpec train;
   std::vector<ResolvedCorpus> corpora;
   std::vector<std::string> trace_shards;  // absolute paths
-  std::string tokenizer_model;            // absolute path of a model file; empty: train one
-  std::string init_checkpoints;           // absolute path of another job's checkpoints; or empty
+  std::string tokenizer_model;  // absolute path of a model file; empty: train one
+  std::string init_checkpoints;  // absolute path of another job's checkpoints; or empty
 };
 Result<JobFile> parse_job_file(std::string_view json);
 std::string format_job_file(const JobFile& file);

@@ -8,7 +8,7 @@
 
 namespace tristill::bench {
 
-// "100m" is configs/models/distillix-100m.json, "700m" and "2b" are larger ones.
+// "100m" has the widths of configs/models/distillix-100m.json, "700m" and "2b" are larger ones.
 ModelConfig shape_named(const std::string& name);
 
 // The same weights for the same config.

@@ -40,9 +40,10 @@ RowCounts count_row(const IntegerMatrix& matrix, size_t row) {
     }
     return counts;
   }
-  const size_t n_blocks = matrix.cols / kTernaryBlock;
+  const size_t n_blocks = ternary_blocks_of(matrix.cols);
   const std::byte* block = matrix.stored_blocks.data() + row * n_blocks * kTernaryBlockBytes;
   for (size_t i = 0; i < n_blocks; ++i) count_codes(block + i * kTernaryBlockBytes, counts);
+  counts.zero -= n_blocks * kTernaryBlock - matrix.cols;  // the row's padding
   return counts;
 }
 
@@ -58,6 +59,18 @@ TernaryCensus count_rows(const IntegerMatrix& matrix, size_t begin, size_t end) 
   return census;
 }
 
+std::vector<const IntegerMatrix*> ternary_matrices(const LayerTensors& layer,
+                                                   const ModelConfig& config) {
+  std::vector<const IntegerMatrix*> matrices;
+  if (config.attention_weights() == WeightKind::ternary) {
+    matrices = {&layer.q, &layer.k, &layer.v, &layer.o};
+  }
+  if (config.mlp_weights() == WeightKind::ternary) {
+    for (const auto* matrix : {&layer.gate, &layer.up, &layer.down}) matrices.push_back(matrix);
+  }
+  return matrices;
+}
+
 }  // namespace
 
 TernaryCensus take_census(const ModelTensors& tensors, ThreadTeam& team) {
@@ -65,8 +78,7 @@ TernaryCensus take_census(const ModelTensors& tensors, ThreadTeam& team) {
   if (tensors.config.weights != WeightKind::ternary) return sum;
   double scales = 0;
   for (const LayerTensors& layer : tensors.layers) {
-    for (const auto* matrix :
-         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+    for (const IntegerMatrix* matrix : ternary_matrices(layer, tensors.config)) {
       std::vector<TernaryCensus> parts((matrix->rows + kPartRows - 1) / kPartRows);
       team.for_each(parts.size(), 1, [&](size_t i, uint32_t) {
         parts[i] = count_rows(*matrix, i * kPartRows, std::min(matrix->rows, (i + 1) * kPartRows));

@@ -73,7 +73,7 @@ class RowReader {
     if (matrix.stored_blocks.empty()) {
       values_ = matrix.row(row);
     } else {
-      const size_t row_bytes = cols_ / kTernaryBlock * kTernaryBlockBytes;
+      const size_t row_bytes = ternary_blocks_of(cols_) * kTernaryBlockBytes;
       blocks_ = matrix.stored_blocks.data() + row * row_bytes;
     }
   }

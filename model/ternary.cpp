@@ -49,31 +49,35 @@ void quantize_rows_int8(const float* w, size_t rows, size_t cols, int8_t* q, flo
 }
 
 void pack_ternary(const int8_t* ternary, size_t rows, size_t cols, uint8_t* packed) {
-  CHECK(cols % kTernaryBlock == 0);
-  const size_t halves = rows * (cols / kHalf);
-  for (size_t h = 0; h < halves; ++h) {
-    for (size_t j = 0; j < kHalfBytes; ++j) {
-      const int8_t* w = ternary + h * kHalf + j;
-      unsigned byte = 0;
-      for (unsigned part = 0; part < 4; ++part) {
-        byte |= (static_cast<unsigned>(w[part * kHalfBytes] + 1) & 3U) << (2 * part);
+  const size_t halves = ternary_blocks_of(cols) * 2;
+  for (size_t r = 0; r < rows; ++r, ternary += cols) {
+    for (size_t h = 0; h < halves; ++h) {
+      for (size_t j = 0; j < kHalfBytes; ++j) {
+        unsigned byte = 0;
+        for (unsigned part = 0; part < 4; ++part) {
+          const size_t c = h * kHalf + part * kHalfBytes + j;
+          const int value = c < cols ? ternary[c] : 0;
+          byte |= (static_cast<unsigned>(value + 1) & 3U) << (2 * part);
+        }
+        *packed++ = static_cast<uint8_t>(byte);
       }
-      packed[h * kHalfBytes + j] = static_cast<uint8_t>(byte);
     }
   }
 }
 
 bool unpack_ternary(const uint8_t* packed, size_t rows, size_t cols, int8_t* ternary) {
-  CHECK(cols % kTernaryBlock == 0);
-  const size_t halves = rows * (cols / kHalf);
+  const size_t halves = ternary_blocks_of(cols) * 2;
   bool valid = true;
-  for (size_t h = 0; h < halves; ++h) {
-    for (size_t j = 0; j < kHalfBytes; ++j) {
-      const unsigned byte = packed[h * kHalfBytes + j];
-      valid &= (byte & (byte >> 1) & 0x55U) == 0;  // both bits of a code set: 3
-      for (unsigned part = 0; part < 4; ++part) {
-        const int code = static_cast<int>((byte >> (2 * part)) & 3U) - 1;
-        ternary[h * kHalf + part * kHalfBytes + j] = static_cast<int8_t>(code);
+  for (size_t r = 0; r < rows; ++r, ternary += cols) {
+    for (size_t h = 0; h < halves; ++h) {
+      for (size_t j = 0; j < kHalfBytes; ++j) {
+        const unsigned byte = *packed++;
+        for (unsigned part = 0; part < 4; ++part) {
+          const size_t c = h * kHalf + part * kHalfBytes + j;
+          const int code = static_cast<int>((byte >> (2 * part)) & 3U) - 1;
+          valid &= code != 2 && (c < cols || code == 0);
+          if (c < cols) ternary[c] = static_cast<int8_t>(code);
+        }
       }
     }
   }

@@ -3,8 +3,8 @@
 //
 //   gamma = mean |W|                        one per matrix, fp32, stored and never recomputed
 //   T     = clip(round_half_even(W / gamma), -1, 1)
-//   s     = absmax(x) / 127                 one per token, fp32
-//   x_q   = clip(round_half_even(x / s), -127, 127)
+//   s     = absmax(x) / L                   one per token, fp32; L = 127 (A8), or 7 (A4)
+//   x_q   = clip(round_half_even(x / s), -L, L)
 //   y     = (x_q . T^t) * (gamma * s)       exact int32 sums, then one fp32 multiply
 #pragma once
 
@@ -24,12 +24,17 @@ void quantize_rows_int8(const float* w, size_t rows, size_t cols, int8_t* q, flo
 
 // The file's packing, 2 bits a weight: ggml's TQ2_0 block of 256 weights, without its scale:
 // byte j (0..31) of half h (0..1) holds weights h*128 + j, +32, +64, +96 of the block in bits
-// 0-1, 2-3, 4-5, 6-7, each as T + 1. cols must be a multiple of 256.
+// 0-1, 2-3, 4-5, 6-7, each as T + 1. A row is whole blocks: zero weights beyond cols.
 constexpr size_t kTernaryBlock = 256;
 constexpr size_t kTernaryBlockBytes = 66;  // of a TQ2_0 block with its fp16 scale
-constexpr size_t packed_ternary_bytes(size_t cols) { return cols / 4; }
+constexpr size_t ternary_blocks_of(size_t cols) {
+  return (cols + kTernaryBlock - 1) / kTernaryBlock;
+}
+constexpr size_t packed_ternary_bytes(size_t cols) {
+  return ternary_blocks_of(cols) * (kTernaryBlock / 4);
+}
 void pack_ternary(const int8_t* ternary, size_t rows, size_t cols, uint8_t* packed);
-// Code 3 is no weight: false when one occurs.
+// False when a code is 3, which is no weight, or when a weight beyond cols is not zero.
 [[nodiscard]] bool unpack_ternary(const uint8_t* packed, size_t rows, size_t cols, int8_t* ternary);
 
 }  // namespace tristill

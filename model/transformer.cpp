@@ -148,7 +148,7 @@ void Transformer::quantize_picked(std::span<const uint32_t> rows) {
     CHECK(rows[i] < places_.size());
     std::copy_n(h_.data() + rows[i] * ld_h_, d, picked_.data() + i * d);
   }
-  quantize(picked_.data(), d, model_->output_norm, rows.size(), d);
+  quantize(picked_.data(), d, model_->output_norm, rows.size(), d, activation_limit(8));
 }
 
 std::span<const float> Transformer::states(std::span<const uint32_t> rows) {
@@ -191,12 +191,12 @@ void Transformer::embed(std::span<const Segment> batch) {
   }
 }
 
-// h += o(sub_norm(softmax(q k^t / sqrt(head_dim)) v)) with q, k, v of rms_norm(h).
+// h += o(sub_norm(softmax(cap(q k^t / sqrt(head_dim))) v)) with q, k, v of rms_norm(h).
 // Vaswani et al. 2017, eq. 1; keys and values are shared by groups of heads (Ainslie et al. 2023).
 void Transformer::attention(const LayerWeights& layer, uint32_t index) {
   const size_t n_tokens = places_.size();
   const uint32_t n_kv = config_.n_kv_heads;
-  quantize(h_.data(), ld_h_, layer.attn_norm, n_tokens, config_.d_model);
+  quantize(h_.data(), ld_h_, layer.attn_norm, n_tokens, config_.d_model, config_.attention_limit());
   linear(layer.qkv, Finish::store, qkv_.data(), ld_qkv_);
   if (!one_token_each_) {
     team_.for_each(n_tokens * n_kv, 8, [&](size_t i, uint32_t) {
@@ -215,18 +215,19 @@ void Transformer::attention(const LayerWeights& layer, uint32_t index) {
       attend(tile, index, kv_head, scratch_[thread]);
     }
   });
-  quantize(heads_.data(), config_.q_dim(), layer.attn_sub_norm, n_tokens, config_.q_dim());
+  quantize(heads_.data(), config_.q_dim(), layer.attn_sub_norm, n_tokens, config_.q_dim(),
+           config_.attention_limit());
   linear(layer.o, Finish::add, h_.data(), ld_h_);
 }
 
 // h += down(sub_norm(act(gate) * up)) with gate, up of rms_norm(h).
 void Transformer::feed_forward(const LayerWeights& layer) {
   const size_t n_tokens = places_.size();
-  quantize(h_.data(), ld_h_, layer.ffn_norm, n_tokens, config_.d_model);
+  quantize(h_.data(), ld_h_, layer.ffn_norm, n_tokens, config_.d_model, config_.mlp_limit());
   linear(layer.gate_up,
          config_.activation == Activation::swiglu ? Finish::swiglu : Finish::squared_relu_glu,
          ff_.data(), ld_ff_);
-  quantize(ff_.data(), ld_ff_, layer.ffn_sub_norm, n_tokens, config_.d_ff);
+  quantize(ff_.data(), ld_ff_, layer.ffn_sub_norm, n_tokens, config_.d_ff, config_.down_limit());
   linear(layer.down, Finish::add, h_.data(), ld_h_);
 }
 
@@ -278,13 +279,14 @@ void Transformer::attend(const AttentionTile& tile, uint32_t index, uint32_t kv_
                             .length = length,
                             .n_queries = n,
                             .scores = scratch.scores.data(),
-                            .window = config_.sliding_window});
+                            .window = config_.sliding_window,
+                            .softcap = config_.attention_softcap});
   }
 }
 
 // x_ = quantised rms_norm(x) * gain, or quantised x without a gain (no sub_norm).
 void Transformer::quantize(const float* x, size_t ld_x, const std::vector<float>& gain,
-                           size_t n_tokens, size_t cols) {
+                           size_t n_tokens, size_t cols, float limit) {
   const auto& kernel = kernels::best();
   x_.n_tokens = n_tokens;
   x_.n_tiles = (n_tokens + kernel.tile_tokens - 1) / kernel.tile_tokens;
@@ -296,7 +298,7 @@ void Transformer::quantize(const float* x, size_t ld_x, const std::vector<float>
     const Share share =
         share_of(n_tokens, 1, static_cast<uint32_t>(i), static_cast<uint32_t>(x_.n_tiles));
     kernel.quantize_tile(x + share.begin * ld_x, ld_x, gain.empty() ? nullptr : gain.data(),
-                         config_.norm_eps, share.end - share.begin, cols,
+                         config_.norm_eps, share.end - share.begin, cols, limit,
                          x_.values.data() + share.begin * kernels::padded_columns(cols),
                          x_.scale.data() + share.begin, x_.sum.data() + share.begin,
                          scratch_[thread].normed.data());

@@ -66,7 +66,7 @@ class Transformer : public Backend {
   void attend(const AttentionTile& tile, uint32_t index, uint32_t kv_head, Scratch& scratch);
   void quantize_picked(std::span<const uint32_t> rows);
   void quantize(const float* x, size_t ld_x, const std::vector<float>& gain, size_t n_tokens,
-                size_t cols);
+                size_t cols, float limit);
   kernels::TokenTile tile_of(size_t tile, size_t& first) const;
   void linear(const PanelMatrix& weights, kernels::Finish finish, float* out, size_t ld_out);
   template <class Product>

@@ -35,36 +35,38 @@ void check_shapes(const LayerTensors& layer, const ModelConfig& c) {
   CHECK(!c.qk_norm || (layer.q_norm.size() == c.head_dim && layer.k_norm.size() == c.head_dim));
   CHECK(!c.sub_norm ||
         (layer.attn_sub_norm.size() == c.q_dim() && layer.ffn_sub_norm.size() == c.d_ff));
-  check_shape(layer.q, c.weights, c.q_dim(), c.d_model);
-  check_shape(layer.k, c.weights, c.kv_dim(), c.d_model);
-  check_shape(layer.v, c.weights, c.kv_dim(), c.d_model);
-  check_shape(layer.o, c.weights, c.d_model, c.q_dim());
-  check_shape(layer.gate, c.weights, c.d_ff, c.d_model);
-  check_shape(layer.up, c.weights, c.d_ff, c.d_model);
-  check_shape(layer.down, c.weights, c.d_model, c.d_ff);
+  check_shape(layer.q, c.attention_weights(), c.q_dim(), c.d_model);
+  check_shape(layer.k, c.attention_weights(), c.kv_dim(), c.d_model);
+  check_shape(layer.v, c.attention_weights(), c.kv_dim(), c.d_model);
+  check_shape(layer.o, c.attention_weights(), c.d_model, c.q_dim());
+  check_shape(layer.gate, c.mlp_weights(), c.d_ff, c.d_model);
+  check_shape(layer.up, c.mlp_weights(), c.d_ff, c.d_model);
+  check_shape(layer.down, c.mlp_weights(), c.d_model, c.d_ff);
 }
 
-PanelKind layer_kind(const ModelConfig& config, const PackingOptions& packing) {
+PanelKind panel_kind(WeightKind weights, const ModelConfig& config, const PackingOptions& packing) {
   using Ternary = PackingOptions::Ternary;
-  if (config.weights == WeightKind::int8) return PanelKind::int8;
+  if (weights == WeightKind::int8) return PanelKind::int8;
   if (packing.ternary == Ternary::two_bit) return PanelKind::ternary;
   if (packing.ternary == Ternary::dense) return PanelKind::dense;
-  const bool far = count_parameters(config).linear / 4 > kNearCache;
+  const bool far = count_parameters(config).ternary / 4 > kNearCache;
   return far && kernels::best().unpacks_dense ? PanelKind::dense : PanelKind::ternary;
 }
 
 // In the order in which a step reads them.
 std::vector<Source> sources_of(Model& model, const ModelTensors& tensors,
                                const PackingOptions& packing) {
-  const PanelKind kind = layer_kind(model.config, packing);
+  const ModelConfig& config = model.config;
+  const PanelKind attention = panel_kind(config.attention_weights(), config, packing);
+  const PanelKind mlp = panel_kind(config.mlp_weights(), config, packing);
   std::vector<Source> sources;
   for (size_t l = 0; l < tensors.layers.size(); ++l) {
     const LayerTensors& from = tensors.layers[l];
     LayerWeights& to = model.layers[l];
-    sources.push_back({&to.qkv, kind, Stacking::sequence, {&from.q, &from.k, &from.v}});
-    sources.push_back({&to.o, kind, Stacking::sequence, {&from.o}});
-    sources.push_back({&to.gate_up, kind, Stacking::alternating, {&from.gate, &from.up}});
-    sources.push_back({&to.down, kind, Stacking::sequence, {&from.down}});
+    sources.push_back({&to.qkv, attention, Stacking::sequence, {&from.q, &from.k, &from.v}});
+    sources.push_back({&to.o, attention, Stacking::sequence, {&from.o}});
+    sources.push_back({&to.gate_up, mlp, Stacking::alternating, {&from.gate, &from.up}});
+    sources.push_back({&to.down, mlp, Stacking::sequence, {&from.down}});
   }
   return sources;
 }
@@ -159,10 +161,12 @@ std::string fingerprint_of(const ModelTensors& tensors, const PackingOptions& pa
         c.max_context, static_cast<uint32_t>(c.activation), static_cast<uint32_t>(c.weights),
         static_cast<uint32_t>(c.qk_norm), static_cast<uint32_t>(c.sub_norm),
         static_cast<uint32_t>(c.tied_embeddings), static_cast<uint32_t>(packing.head),
-        c.sliding_window}) {
+        c.sliding_window, c.activation_bits, c.down_activation_bits,
+        static_cast<uint32_t>(c.ternary_attention), static_cast<uint32_t>(c.ternary_mlp)}) {
     add(&field, 1);
   }
-  for (const float field : {c.rope_theta, c.norm_eps, c.logit_softcap}) add(&field, 1);
+  for (const float field : {c.rope_theta, c.norm_eps, c.logit_softcap, c.attention_softcap})
+    add(&field, 1);
   const auto add_matrix = [&](const IntegerMatrix& matrix) {
     const auto parts = hash_parts(matrix, team);
     add(parts.data(), parts.size());

@@ -30,6 +30,9 @@ __device__ inline float exp_value(float t) {
 }
 
 __device__ inline float silu(float g) { return __fdiv_rn(g, 1.0F + exp_value(0.0F - g)); }
+__device__ inline float soft_capped(float score, float cap) {
+  return cap - __fdiv_rn(2.0F * cap, 1.0F + exp_value(score * __fdiv_rn(2.0F, cap)));
+}
 __device__ inline float squared_relu(float g) {
   const float positive = g > 0.0F ? g : 0.0F;
   return positive * positive;
@@ -37,16 +40,16 @@ __device__ inline float squared_relu(float g) {
 
 // The whole number that x becomes in a row with this absmax, and the row's scale.
 struct Quantizer {
-  float inverse, scale;
-  __device__ explicit Quantizer(float most) {
-    inverse = __fdiv_rn(127.0F, most);
-    scale = __fdiv_rn(most, 127.0F);
+  float inverse, scale, limit;
+  __device__ explicit Quantizer(float most, float most_q = 127.0F) : limit(most_q) {
+    inverse = __fdiv_rn(limit, most);
+    scale = __fdiv_rn(most, limit);
     if (!(inverse <= 3.402823466e+38F)) inverse = scale = 0.0F;
   }
   __device__ int operator()(float x) const {
     float v = x * inverse;
-    v = v > -127.0F ? v : -127.0F;
-    v = v < 127.0F ? v : 127.0F;
+    v = v > -limit ? v : -limit;
+    v = v < limit ? v : limit;
     return __float2int_rn(v);
   }
 };

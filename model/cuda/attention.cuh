@@ -171,6 +171,20 @@ __device__ inline void score_position(const Slot& at, KvFormat format, uint32_t 
   }
 }
 
+// Caps the scores of n queries, and hides their first positions.
+__device__ inline void cap_and_hide(const Heads& heads, uint32_t n, uint32_t length,
+                                    uint32_t hidden, float* scores, uint32_t ld) {
+  for (uint32_t i = threadIdx.x; heads.softcap > 0.0F && i < n * length; i += blockDim.x) {
+    float& score = scores[size_t{i / length} * ld + i % length];
+    score = soft_capped(score, heads.softcap);
+  }
+  __syncthreads();
+  for (uint32_t i = threadIdx.x; i < n * hidden; i += blockDim.x) {
+    scores[size_t{i / hidden} * ld + i % hidden] = -INFINITY;
+  }
+  __syncthreads();
+}
+
 // Scores -> exp(score - max) in place, their sums in the one order, times the values' scales.
 __device__ inline void soften(const Cache& cache, const Heads& heads, const uint32_t* blocks,
                               uint32_t kv_head, uint32_t length, Group& group, uint32_t n,
@@ -250,10 +264,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
                      ld_scores, p);
     }
     __syncthreads();
-    for (uint32_t i = threadIdx.x; i < n * hidden; i += blockDim.x) {
-      rows[size_t{i / hidden} * ld_scores + i % hidden] = -INFINITY;
-    }
-    __syncthreads();
+    cap_and_hide(heads, n, length, hidden, rows, ld_scores);
     soften(cache, heads, blocks, kv_head, length, group, n, rows, ld_scores, shared);
     for (uint32_t index = threadIdx.x; index < n * dim; index += blockDim.x) {
       const uint32_t i = index / dim;

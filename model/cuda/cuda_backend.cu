@@ -49,7 +49,7 @@ class CudaBackend final : public Backend {
   void attention(const DeviceLayer& layer, uint32_t index, uint32_t n_tokens);
   void feed_forward(const DeviceLayer& layer, uint32_t n_tokens);
   void quantize(const float* x, uint32_t ld, const uint32_t* rows, const float* gain, uint32_t cols,
-                uint32_t n_tokens);
+                float limit, uint32_t n_tokens);
   void linear(const Matrix& weights, Finish finish, float* out, uint32_t ld, uint32_t n_tokens);
   template <PanelKind kKind>
   void multiply(const Matrix& weights, const Tokens& x, const Output& out);
@@ -109,6 +109,7 @@ CudaBackend::CudaBackend(std::shared_ptr<const Model> model, KvCache& cache, uin
                   .ld = ld_qkv_,
                   .eps = config_.norm_eps,
                   .window = config_.sliding_window,
+                  .softcap = config_.attention_softcap,
                   .cosine = weights_.cosine,
                   .sine = weights_.sine};
   // As the CPU's fresh memory: what pads a block stays zero.
@@ -203,7 +204,8 @@ void CudaBackend::run_layers(uint32_t n_tokens) {
 }
 
 void CudaBackend::attention(const DeviceLayer& layer, uint32_t index, uint32_t n_tokens) {
-  quantize(h_.data(), ld_h_, nullptr, layer.attn_norm, config_.d_model, n_tokens);
+  quantize(h_.data(), ld_h_, nullptr, layer.attn_norm, config_.d_model, config_.attention_limit(),
+           n_tokens);
   linear(layer.qkv, Finish::store, qkv_.data(), ld_qkv_, n_tokens);
   Heads shape = heads_shape_;
   shape.q_norm = config_.qk_norm ? layer.q_norm : nullptr;
@@ -224,23 +226,26 @@ void CudaBackend::attention(const DeviceLayer& layer, uint32_t index, uint32_t n
     places.position += n;
     places.segment += n;
   }
-  quantize(heads_.data(), config_.q_dim(), nullptr, layer.attn_sub_norm, config_.q_dim(), n_tokens);
+  quantize(heads_.data(), config_.q_dim(), nullptr, layer.attn_sub_norm, config_.q_dim(),
+           config_.attention_limit(), n_tokens);
   linear(layer.o, Finish::add, h_.data(), ld_h_, n_tokens);
 }
 
 void CudaBackend::feed_forward(const DeviceLayer& layer, uint32_t n_tokens) {
-  quantize(h_.data(), ld_h_, nullptr, layer.ffn_norm, config_.d_model, n_tokens);
+  quantize(h_.data(), ld_h_, nullptr, layer.ffn_norm, config_.d_model, config_.mlp_limit(),
+           n_tokens);
   linear(layer.gate_up,
          config_.activation == Activation::swiglu ? Finish::swiglu : Finish::squared_relu_glu,
          ff_.data(), ld_ff_, n_tokens);
-  quantize(ff_.data(), ld_ff_, nullptr, layer.ffn_sub_norm, config_.d_ff, n_tokens);
+  quantize(ff_.data(), ld_ff_, nullptr, layer.ffn_sub_norm, config_.d_ff, config_.down_limit(),
+           n_tokens);
   linear(layer.down, Finish::add, h_.data(), ld_h_, n_tokens);
 }
 
 void CudaBackend::quantize(const float* x, uint32_t ld, const uint32_t* rows, const float* gain,
-                           uint32_t cols, uint32_t n_tokens) {
+                           uint32_t cols, float limit, uint32_t n_tokens) {
   stream_.launch(quantize_rows, dim3(n_tokens), kRowThreads, x, ld, rows, gain, config_.norm_eps,
-                 cols, tokens(n_tokens));
+                 cols, limit, tokens(n_tokens));
 }
 
 void CudaBackend::linear(const Matrix& weights, Finish finish, float* out, uint32_t ld,
@@ -307,7 +312,8 @@ void CudaBackend::compute_logits(std::span<const uint32_t> rows) {
   const auto n = static_cast<uint32_t>(rows.size());
   pick(rows);
   reserve_logits(n);
-  quantize(h_.data(), ld_h_, device_rows_.data(), weights_.output_norm, config_.d_model, n);
+  quantize(h_.data(), ld_h_, device_rows_.data(), weights_.output_norm, config_.d_model,
+           activation_limit(8), n);
   linear(weights_.head, Finish::store, logits_.data(), weights_.head.rows, n);
   if (config_.logit_softcap == 0.0F) return;
   constexpr uint32_t kCapBlocks = 1024;

@@ -50,6 +50,7 @@ struct Heads {
   const float* k_norm;
   float eps;
   uint32_t window;  // 0: all
+  float softcap;  // 0: none
   const float* cosine;  // [positions, dim / 2]
   const float* sine;
 };

@@ -56,7 +56,7 @@ __device__ inline float sum_of_squares(const float* x, uint32_t cols, float* sta
 // block a token.
 __global__ void __launch_bounds__(kRowThreads)
     quantize_rows(const float* x, uint32_t ld, const uint32_t* rows, const float* gain, float eps,
-                  uint32_t cols, Tokens to) {
+                  uint32_t cols, float limit, Tokens to) {
   __shared__ float staged[kStaged];
   __shared__ float lanes[kLanes];
   __shared__ int32_t total;
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kRowThreads)
     const float a = fabsf(value(c));
     if (a > most) most = a;
   }
-  const Quantizer quantize(block_max(most, staged));
+  const Quantizer quantize(block_max(most, staged), limit);
   if (threadIdx.x == 0) total = 0;
   __syncthreads();
   int32_t sum = 0;

@@ -72,16 +72,19 @@ struct NamedMatrix {
   const char* name;
   IntegerMatrix LayerTensors::* member;
   uint64_t rows, cols;
+  WeightKind kind;
 };
 
 std::vector<NamedMatrix> matrices_of(const ModelConfig& c) {
-  return {{"attn_q", &LayerTensors::q, c.q_dim(), c.d_model},
-          {"attn_k", &LayerTensors::k, c.kv_dim(), c.d_model},
-          {"attn_v", &LayerTensors::v, c.kv_dim(), c.d_model},
-          {"attn_output", &LayerTensors::o, c.d_model, c.q_dim()},
-          {"ffn_gate", &LayerTensors::gate, c.d_ff, c.d_model},
-          {"ffn_up", &LayerTensors::up, c.d_ff, c.d_model},
-          {"ffn_down", &LayerTensors::down, c.d_model, c.d_ff}};
+  const WeightKind attention = c.attention_weights();
+  const WeightKind mlp = c.mlp_weights();
+  return {{"attn_q", &LayerTensors::q, c.q_dim(), c.d_model, attention},
+          {"attn_k", &LayerTensors::k, c.kv_dim(), c.d_model, attention},
+          {"attn_v", &LayerTensors::v, c.kv_dim(), c.d_model, attention},
+          {"attn_output", &LayerTensors::o, c.d_model, c.q_dim(), attention},
+          {"ffn_gate", &LayerTensors::gate, c.d_ff, c.d_model, mlp},
+          {"ffn_up", &LayerTensors::up, c.d_ff, c.d_model, mlp},
+          {"ffn_down", &LayerTensors::down, c.d_model, c.d_ff, mlp}};
 }
 
 // ---- writing
@@ -128,7 +131,8 @@ Result<void> add_matrix(GgufWriter& out, const std::string& name, const IntegerM
   if (auto fits = check_matrix(name, m, rows, cols, kind); !fits) return fits;
   if (auto valid = check_values(name, m, kind); !valid) return valid;
   if (kind == WeightKind::ternary) {
-    out.add_tensor(name + ".weight", TensorType::tq2_0, {cols, rows}, ternary_blocks(m));
+    out.add_tensor(name + ".weight", TensorType::tq2_0,
+                   {ternary_blocks_of(cols) * kTernaryBlock, rows}, ternary_blocks(m));
   } else {
     out.add_tensor(name + ".weight", TensorType::i8, {cols, rows},
                    {reinterpret_cast<const char*>(m.values.data()), m.values.size()});
@@ -167,6 +171,13 @@ void add_config(GgufWriter& out, const ModelConfig& c) {
   out.add_f32("tristill.logit_softcap", c.logit_softcap);
   out.add_text("tristill.activation", to_string(c.activation));
   out.add_text("tristill.weights", to_string(c.weights));
+  if (c.activation_bits != 8) {
+    out.add_u32("tristill.activation_bits", c.activation_bits);
+    out.add_u32("tristill.down_activation_bits", c.down_activation_bits);
+  }
+  if (c.attention_softcap > 0) out.add_f32("tristill.attention_softcap", c.attention_softcap);
+  if (!c.ternary_attention) out.add_bool("tristill.ternary_attention", false);
+  if (!c.ternary_mlp) out.add_bool("tristill.ternary_mlp", false);
   out.add_bool("tristill.qk_norm", c.qk_norm);
   out.add_bool("tristill.sub_norm", c.sub_norm);
   out.add_bool("tristill.tied_embeddings", c.tied_embeddings);
@@ -234,7 +245,16 @@ Result<std::vector<float>> read_vector(const GgufFile& file, const std::string& 
   return values;
 }
 
-Result<void> check_ternary(const GgufTensor& tensor) {
+// The codes of a row beyond its columns, which are zero weights: T + 1 is 1.
+bool padding_is_zero(const std::byte* last_block, size_t cols) {
+  for (size_t c = cols % kTernaryBlock; c % kTernaryBlock != 0; ++c) {
+    const auto byte = static_cast<unsigned>(last_block[c / 128 * 32 + c % 32]);
+    if ((byte >> (c % 128 / 32 * 2) & 3U) != 1) return false;
+  }
+  return true;
+}
+
+Result<void> check_ternary(const GgufTensor& tensor, uint64_t cols) {
   constexpr size_t kWords = kTernaryBlock / 4 / sizeof(uint64_t);
   uint64_t bad_codes = 0;
   bool scaled = false;
@@ -253,14 +273,21 @@ Result<void> check_ternary(const GgufTensor& tensor) {
   if (bad_codes != 0) {
     return corrupt("tensor " + tensor.name + " holds codes that are no ternary weight");
   }
+  const size_t row_bytes = ternary_blocks_of(cols) * kTernaryBlockBytes;
+  for (size_t end = row_bytes; end <= tensor.bytes.size(); end += row_bytes) {
+    if (!padding_is_zero(tensor.bytes.data() + end - kTernaryBlockBytes, cols)) {
+      return corrupt("tensor " + tensor.name + " holds weights beyond its columns");
+    }
+  }
   return {};
 }
 
 Result<IntegerMatrix> read_matrix(const GgufFile& file, const std::string& name, uint64_t rows,
                                   uint64_t cols, WeightKind kind) {
   const bool ternary = kind == WeightKind::ternary;
-  const auto tensor =
-      tensor_of(file, name + ".weight", ternary ? TensorType::tq2_0 : TensorType::i8, {cols, rows});
+  const uint64_t stored_cols = ternary ? ternary_blocks_of(cols) * kTernaryBlock : cols;
+  const auto tensor = tensor_of(file, name + ".weight",
+                                ternary ? TensorType::tq2_0 : TensorType::i8, {stored_cols, rows});
   if (!tensor) return tensor.error();
   auto scale = read_vector(file, name + ".scale", ternary ? 1 : rows);
   if (!scale) return scale.error();
@@ -270,9 +297,44 @@ Result<IntegerMatrix> read_matrix(const GgufFile& file, const std::string& name,
     matrix.stored_rows = {reinterpret_cast<const int8_t*>(bytes.data()), bytes.size()};
     return matrix;
   }
-  if (auto valid = check_ternary(**tensor); !valid) return valid.error();
+  if (auto valid = check_ternary(**tensor, cols); !valid) return valid.error();
   matrix.stored_blocks = bytes;
   return matrix;
+}
+
+// Fields that older files lack.
+Result<void> read_newer_fields(const GgufFile& file, ModelConfig& c) {
+  struct Integer {
+    std::string_view key;
+    uint32_t ModelConfig::* member;
+  };
+  for (const Integer& field :
+       {Integer{"tristill.attention.sliding_window", &ModelConfig::sliding_window},
+        Integer{"tristill.activation_bits", &ModelConfig::activation_bits},
+        Integer{"tristill.down_activation_bits", &ModelConfig::down_activation_bits}}) {
+    if (!file.metadata.contains(field.key)) continue;
+    const auto value = file.unsigned_number(field.key, UINT32_MAX);
+    if (!value) return value.error();
+    c.*field.member = static_cast<uint32_t>(*value);
+  }
+  constexpr std::string_view kAttentionSoftcap = "tristill.attention_softcap";
+  if (file.metadata.contains(kAttentionSoftcap)) {
+    const auto value = file.number(std::string(kAttentionSoftcap));
+    if (!value) return value.error();
+    c.attention_softcap = static_cast<float>(*value);
+  }
+  struct Flag {
+    std::string_view key;
+    bool ModelConfig::* member;
+  };
+  for (const Flag& field : {Flag{"tristill.ternary_attention", &ModelConfig::ternary_attention},
+                            Flag{"tristill.ternary_mlp", &ModelConfig::ternary_mlp}}) {
+    if (!file.metadata.contains(field.key)) continue;
+    const auto value = file.boolean(field.key);
+    if (!value) return value.error();
+    c.*field.member = *value;
+  }
+  return {};
 }
 
 Result<ModelConfig> read_config(const GgufFile& file) {
@@ -293,12 +355,7 @@ Result<ModelConfig> read_config(const GgufFile& file) {
     if (!value) return value.error();
     c.*field.member = static_cast<uint32_t>(*value);
   }
-  constexpr std::string_view kWindow = "tristill.attention.sliding_window";
-  if (file.metadata.contains(kWindow)) {
-    const auto window = file.unsigned_number(kWindow, UINT32_MAX);
-    if (!window) return window.error();
-    c.sliding_window = static_cast<uint32_t>(*window);
-  }
+  if (auto read = read_newer_fields(file, c); !read) return read.error();
   struct Real {
     const char* key;
     float ModelConfig::* member;
@@ -358,7 +415,7 @@ Result<LayerTensors> read_layer(const GgufFile& file, const ModelConfig& c, size
   }
   for (const NamedMatrix& named : matrices_of(c)) {
     auto matrix =
-        read_matrix(file, layer_name(index, named.name), named.rows, named.cols, c.weights);
+        read_matrix(file, layer_name(index, named.name), named.rows, named.cols, named.kind);
     if (!matrix) return matrix.error();
     layer.*named.member = std::move(*matrix);
   }
@@ -461,7 +518,7 @@ Result<void> write_model_file(const std::filesystem::path& path, const ModelTens
     for (const NamedMatrix& named : matrices_of(c)) {
       if (!done) continue;
       done = add_matrix(out, layer_name(i, named.name), layer.*named.member, named.rows, named.cols,
-                        c.weights);
+                        named.kind);
     }
   }
   if (!done) return done;

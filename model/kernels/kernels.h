@@ -125,6 +125,7 @@ struct AttentionCall {
   size_t n_queries;
   float* scores;  // scratch: 8 * (positions + head_dim, each rounded up to 16)
   uint32_t window = 0;  // the last positions that a query sees of its length; 0: all
+  float softcap = 0.0F;  // of the scores; 0: none
 };
 // The first position that a query of this length sees.
 [[gnu::always_inline]] constexpr uint32_t first_seen(uint32_t length, uint32_t window) {
@@ -146,17 +147,18 @@ struct KernelTable {
   size_t tile_tokens;
   bool unpacks_dense;  // fast enough that the dense kind pays where memory is the limit
 
-  // x [tokens, cols] fp32 -> q [tokens, cols] int8, scale [tokens] = absmax / 127,
-  // sum [tokens] = sum of the token's q. q = clip(round_half_even(x / scale), -127, 127), the
-  // division being x * (127 / absmax) in fp32; a token of zeros, or of numbers so small that
-  // 127 / absmax overflows (below 3.8e-37), has scale 0 and q 0.
-  void (*quantize_tokens)(const float* x, size_t tokens, size_t cols, int8_t* q, float* scale,
-                          int32_t* sum);
+  // x [tokens, cols] fp32 -> q [tokens, cols] int8, scale [tokens] = absmax / limit,
+  // sum [tokens] = sum of the token's q. q = clip(round_half_even(x / scale), -limit, limit), the
+  // division being x * (limit / absmax) in fp32; a token of zeros, or of numbers so small that
+  // limit / absmax overflows (127: below 3.8e-37), has scale 0 and q 0. limit is 127 or 7 (A4).
+  void (*quantize_tokens)(const float* x, size_t tokens, size_t cols, float limit, int8_t* q,
+                          float* scale, int32_t* sum);
 
   // The same for a tile of tokens, after rms_norm with gain unless that is null; q is a
   // TokenTile's. x of token t is at x + t * ld_x; scratch holds cols floats.
   void (*quantize_tile)(const float* x, size_t ld_x, const float* gain, float eps, size_t n_tokens,
-                        size_t cols, int8_t* q, float* scale, int32_t* sum, float* scratch);
+                        size_t cols, float limit, int8_t* q, float* scale, int32_t* sum,
+                        float* scratch);
 
   void (*linear)(const LinearCall& call);
 
@@ -177,12 +179,13 @@ struct KernelTable {
   void (*int8_gemm)(const int8_t* q, size_t tokens, const Int8View& w, size_t row_begin,
                     size_t row_end, int32_t* acc, size_t ld_acc);
 
-  // Puts one position's key and value [head_dim] into the cache. int8: scale = absmax / 127, as
-  // quantize_tokens.
+  // Puts one position's key and value [head_dim] into the cache. int8: as quantize_tokens, limit
+  // 127.
   void (*store_kv)(const KvHead& kv, size_t position, const float* key, const float* value);
 
   // out_i = sum_p w_p v_p / sum_p w_p, p < length[i], with w_p = exp(s_p - max s); w_p = 0 for
-  // positions outside the window.
+  // positions outside the window. With a softcap c, s_p is first made c tanh(s_p / c) =
+  // c - 2 c / (1 + exp(s_p * (2 / c))), exp as in exp_sum.
   //   fp16: s_p = q . k_p, one chain of fma over d from 0 upwards
   //   int8: s_p = float(exact sum of q8 . k8) * (scale_q * scale_p), q quantised as a token
   //   sum of w in the one order; out an fma chain over p from 0 upwards of w_p (int8: times

@@ -35,6 +35,9 @@ float exp_value(float t) {
 }
 
 float silu(float g) { return g / (1.0F + exp_value(0.0F - g)); }
+float soft_capped(float score, float cap) {
+  return cap - (2.0F * cap) / (1.0F + exp_value(score * (2.0F / cap)));
+}
 float squared_relu(float g) {
   const float positive = g > 0.0F ? g : 0.0F;
   return positive * positive;
@@ -71,13 +74,15 @@ float from_half(uint16_t half) {
 struct Quantizer {
   float inverse;
   float scale;
-  explicit Quantizer(float most) : inverse(127.0F / most), scale(most / 127.0F) {
+  float limit;
+  explicit Quantizer(float most, float most_q = 127.0F)
+      : inverse(most_q / most), scale(most / most_q), limit(most_q) {
     if (!std::isfinite(inverse)) inverse = scale = 0.0F;
   }
   int8_t operator()(float x) const {
     float v = x * inverse;
-    v = v > -127.0F ? v : -127.0F;
-    v = v < 127.0F ? v : 127.0F;
+    v = v > -limit ? v : -limit;
+    v = v < limit ? v : limit;
     return static_cast<int8_t>(std::nearbyint(v));
   }
 };
@@ -91,10 +96,10 @@ float absmax_of(const float* x, size_t n) {
   return most;
 }
 
-void quantize_tokens(const float* x, size_t tokens, size_t cols, int8_t* q, float* scale,
-                     int32_t* sum) {
+void quantize_tokens(const float* x, size_t tokens, size_t cols, float limit, int8_t* q,
+                     float* scale, int32_t* sum) {
   for (size_t t = 0; t < tokens; ++t, x += cols, q += cols) {
-    const Quantizer quantize(absmax_of(x, cols));
+    const Quantizer quantize(absmax_of(x, cols), limit);
     scale[t] = quantize.scale;
     sum[t] = 0;
     for (size_t c = 0; c < cols; ++c) {
@@ -120,7 +125,8 @@ size_t tile_index(size_t c, size_t t, size_t n_tokens) {
 }
 
 void quantize_tile(const float* x, size_t ld_x, const float* gain, float eps, size_t n_tokens,
-                   size_t cols, int8_t* q, float* scale, int32_t* sum, float* scratch) {
+                   size_t cols, float limit, int8_t* q, float* scale, int32_t* sum,
+                   float* scratch) {
   std::memset(q, 0, padded_columns(cols) * n_tokens);
   for (size_t t = 0; t < n_tokens; ++t, x += ld_x) {
     const float* row = x;
@@ -128,7 +134,7 @@ void quantize_tile(const float* x, size_t ld_x, const float* gain, float eps, si
       rms_norm(x, gain, eps, scratch, 1, cols);
       row = scratch;
     }
-    const Quantizer quantize(absmax_of(row, cols));
+    const Quantizer quantize(absmax_of(row, cols), limit);
     scale[t] = quantize.scale;
     sum[t] = 0;
     for (size_t c = 0; c < cols; ++c) {
@@ -333,10 +339,17 @@ float score(const KvHead& kv, size_t position, const float* q) {
   return static_cast<float>(exact) * (quantize.scale * slot.key_scale());
 }
 
-void attend_one(const KvHead& kv, const float* q, size_t length, size_t first, float* out,
-                float* scores) {
+void attend_one(const AttentionCall& call, size_t query) {
+  const KvHead& kv = call.kv;
+  float* const scores = call.scores;
+  float* const out = call.out[query];
+  const size_t length = call.length[query];
+  const size_t first = first_seen(call.length[query], call.window);
   for (size_t p = 0; p < first; ++p) scores[p] = -std::numeric_limits<float>::infinity();
-  for (size_t p = first; p < length; ++p) scores[p] = score(kv, p, q);
+  for (size_t p = first; p < length; ++p) {
+    scores[p] = score(kv, p, call.q[query]);
+    if (call.softcap > 0.0F) scores[p] = soft_capped(scores[p], call.softcap);
+  }
   const float inverse = 1.0F / exp_sum(scores, max_of(scores, length), length);
   for (size_t d = 0; d < kv.head_dim; ++d) {
     float mixed = 0.0F;
@@ -350,10 +363,7 @@ void attend_one(const KvHead& kv, const float* q, size_t length, size_t first, f
 }
 
 void attend(const AttentionCall& call) {
-  for (size_t i = 0; i < call.n_queries; ++i) {
-    attend_one(call.kv, call.q[i], call.length[i], first_seen(call.length[i], call.window),
-               call.out[i], call.scores);
-  }
+  for (size_t i = 0; i < call.n_queries; ++i) attend_one(call, i);
 }
 
 }  // namespace

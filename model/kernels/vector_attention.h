@@ -175,6 +175,15 @@ void mix_rows(const KvHead& kv, size_t positions, const float* const* weights, c
   for (; d < width; d += 16) mix_part<kQueries, 1>(kv, positions, d, weights, inverse, to);
 }
 
+inline void soft_cap(float* scores, float cap, size_t n) {
+  const F32 twice = splat(2.0F * cap);
+  for (size_t p = 0; p < n; p += 16) {
+    const size_t k = left(n, p);
+    const F32 e = exponential(mul(load(scores + p, k), splat(2.0F / cap)));
+    store(scores + p, sub(splat(cap), div(twice, add(splat(1.0F), e))), k);
+  }
+}
+
 // Scores of one query -> weights, zeros before `first` and from its length to `positions`; returns
 // 1 / their sum.
 inline float soften(const KvHead& kv, float* scores, size_t first, size_t length,
@@ -225,6 +234,7 @@ void attend_to(const AttentionCall& call, size_t first) {
   }
   score_rows<kQueries>(kv, rounded, {q, quantized, scores});
   for (int i = 0; i < kQueries; ++i) {
+    if (call.softcap > 0.0F) soft_cap(scores[i], call.softcap, length[i] - begin);
     inverse[i] = soften(kv, scores[i], first_seen(length[i], call.window) - begin,
                         length[i] - begin, rounded);
   }

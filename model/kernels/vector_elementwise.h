@@ -147,15 +147,16 @@ inline float absmax(const float* x, size_t n) {
 struct Quantizer {
   float scale;
   F32 inverse;
-  explicit Quantizer(float most) {
-    const float factor = 127.0F / most;
+  F32 limit;
+  explicit Quantizer(float most, float most_q = 127.0F) : limit(splat(most_q)) {
+    const float factor = most_q / most;
     const bool none = !(factor <= 3.402823466e+38F);  // infinite, or the token holds a NaN
-    scale = none ? 0.0F : most / 127.0F;
+    scale = none ? 0.0F : most / most_q;
     inverse = splat(none ? 0.0F : factor);
   }
   I32 operator()(F32 x) const {
-    const F32 v = max(mul(x, inverse), splat(-127.0F));
-    return round_to_int(min(v, splat(127.0F)));
+    const F32 v = max(mul(x, inverse), sub(zero(), limit));
+    return round_to_int(min(v, limit));
   }
 };
 
@@ -175,10 +176,10 @@ float greatest_bound(const int32_t* sums, const SumBound& bound, const float* sc
   return greatest(most);
 }
 
-void quantize_tokens(const float* x, size_t tokens, size_t cols, int8_t* q, float* scale,
-                     int32_t* sums) {
+void quantize_tokens(const float* x, size_t tokens, size_t cols, float limit, int8_t* q,
+                     float* scale, int32_t* sums) {
   for (size_t t = 0; t < tokens; ++t, x += cols, q += cols) {
-    const Quantizer quantize(absmax(x, cols));
+    const Quantizer quantize(absmax(x, cols), limit);
     scale[t] = quantize.scale;
     I32 total = zero_int();
     for (size_t c = 0; c < cols; c += 16) {
@@ -221,7 +222,8 @@ inline int32_t quantize_into_tile(const float* x, const Quantizer& quantize, siz
 }
 
 void quantize_tile(const float* x, size_t ld_x, const float* gain, float eps, size_t n_tokens,
-                   size_t cols, int8_t* q, float* scale, int32_t* sums, float* scratch) {
+                   size_t cols, float limit, int8_t* q, float* scale, int32_t* sums,
+                   float* scratch) {
   float inverse[kNormRows] = {};
   for (size_t t = 0; t < n_tokens; ++t, x += ld_x) {
     const float* row = x;
@@ -237,7 +239,7 @@ void quantize_tile(const float* x, size_t ld_x, const float* gain, float eps, si
       }
       row = scratch;
     }
-    const Quantizer quantize(absmax(row, cols));
+    const Quantizer quantize(absmax(row, cols), limit);
     scale[t] = quantize.scale;
     sums[t] = quantize_into_tile(row, quantize, n_tokens, cols, padded_columns(cols), q + 4 * t);
   }

@@ -33,6 +33,7 @@ std::shared_ptr<const Model> model_named(const std::string& name) {
     config.d_ff = 768;
   }
   if (name == "window") config.sliding_window = 21;
+  if (name == "four_bits") config = four_bit_config();
   if (name == "int4head") packing.head = PackingOptions::Head::int4;
   return make_model(name,
                     {.tensors = random_tensors(config, 7), .tokenizer = nullptr, .provenance = {}},
@@ -159,7 +160,7 @@ class Pair {
 };
 
 TEST_F(CudaBackendTest, LogitsAreTheCpusBitForBit) {
-  for (const char* name : {"tiny", "plain", "int8", "grouped", "window", "int4head"}) {
+  for (const char* name : {"tiny", "plain", "int8", "grouped", "window", "int4head", "four_bits"}) {
     SCOPED_TRACE(name);
     for (const KvFormat format : {KvFormat::fp16, KvFormat::int8}) {
       Pair pair(name, format);

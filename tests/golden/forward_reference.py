@@ -18,14 +18,16 @@ N_TOKENS = 12
 FIRST_TOKEN = 132
 BASE = dict(n_layers=2, d_model=256, d_ff=512, n_heads=4, n_kv_heads=2, head_dim=64, vocab=300,
             theta=1e4, eps=np.float64(np.float32(1e-5)), cap=0.0, act="squared_relu", qk_norm=True,
-            sub_norm=True, tied=True, kind="ternary", window=0)
+            sub_norm=True, tied=True, kind="ternary", attn_kind="ternary", window=0, bits=8,
+            down_bits=8, attn_cap=0.0, first=FIRST_TOKEN)
 MODELS = {
     "tiny": BASE,
     "plain": BASE | dict(act="swiglu", qk_norm=False, sub_norm=False, tied=False, cap=30.0,
                          theta=1e6),
     "int8": BASE | dict(d_model=72, d_ff=100, n_heads=6, n_kv_heads=3, head_dim=12, act="swiglu",
-                        kind="int8"),
+                        kind="int8", attn_kind="int8"),
     "window": BASE | dict(window=5),
+    "four_bits": BASE | dict(d_ff=448, bits=4, attn_cap=3.0, attn_kind="int8", first=179),
 }
 
 
@@ -75,7 +77,8 @@ def build(c):
         for name, rows, cols in (("q", q_dim, d), ("k", kv_dim, d), ("v", kv_dim, d),
                                  ("o", d, q_dim), ("gate", c["d_ff"], d), ("up", c["d_ff"], d),
                                  ("down", d, c["d_ff"])):
-            layer[name] = s.matrix(c["kind"], rows, cols)
+            kind = c["attn_kind"] if name in ("q", "k", "v", "o") else c["kind"]
+            layer[name] = s.matrix(kind, rows, cols)
         m["layers"].append(layer)
     return m
 
@@ -84,10 +87,11 @@ def rms_norm(x, gain, eps):
     return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * gain
 
 
-def linear(x, weight):
+def linear(x, weight, bits=8):
     values, scale = weight
-    s = np.max(np.abs(x), axis=-1, keepdims=True) / 127
-    x_q = np.clip(np.rint(x / s), -127, 127)
+    limit = 2 ** (bits - 1) - 1
+    s = np.max(np.abs(x), axis=-1, keepdims=True) / limit
+    x_q = np.clip(np.rint(x / s), -limit, limit)
     return (x_q @ values.T) * (s * scale)
 
 
@@ -107,15 +111,18 @@ def stored(x):
 
 def attention(x, layer, c):
     n, dim = x.shape[0], c["head_dim"]
-    q = linear(x, layer["q"]).reshape(n, -1, dim)
-    k = linear(x, layer["k"]).reshape(n, -1, dim)
-    v = linear(x, layer["v"]).reshape(n, -1, dim)
+    bits = c["bits"] if c["attn_kind"] == "ternary" else 8
+    q = linear(x, layer["q"], bits).reshape(n, -1, dim)
+    k = linear(x, layer["k"], bits).reshape(n, -1, dim)
+    v = linear(x, layer["v"], bits).reshape(n, -1, dim)
     if c["qk_norm"]:
         q, k = rms_norm(q, layer["q_norm"], c["eps"]), rms_norm(k, layer["k_norm"], c["eps"])
     group = c["n_heads"] // c["n_kv_heads"]
     q, k = rope(q, c["theta"]), np.repeat(stored(rope(k, c["theta"])), group, axis=1)
     v = np.repeat(stored(v), group, axis=1)
     scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(dim)
+    if c["attn_cap"]:
+        scores = c["attn_cap"] * np.tanh(scores / c["attn_cap"])
     seen = np.tril(np.ones((n, n), bool))
     if c["window"]:
         seen &= ~np.tril(np.ones((n, n), bool), -c["window"])
@@ -125,16 +132,16 @@ def attention(x, layer, c):
     heads = np.einsum("hts,shd->thd", weights, v).reshape(n, -1)
     if c["sub_norm"]:
         heads = rms_norm(heads, layer["attn_sub_norm"], c["eps"])
-    return linear(heads, layer["o"])
+    return linear(heads, layer["o"], bits)
 
 
 def feed_forward(x, layer, c):
-    gate, up = linear(x, layer["gate"]), linear(x, layer["up"])
+    gate, up = linear(x, layer["gate"], c["bits"]), linear(x, layer["up"], c["bits"])
     act = gate / (1 + np.exp(-gate)) if c["act"] == "swiglu" else np.maximum(gate, 0) ** 2
     y = act * up
     if c["sub_norm"]:
         y = rms_norm(y, layer["ffn_sub_norm"], c["eps"])
-    return linear(y, layer["down"])
+    return linear(y, layer["down"], c["down_bits"])
 
 
 def forward(c, tokens):
@@ -150,7 +157,7 @@ def forward(c, tokens):
 
 def main():
     for name, c in MODELS.items():
-        tokens = (np.arange(N_TOKENS) * 97 + FIRST_TOKEN) % c["vocab"]
+        tokens = (np.arange(N_TOKENS) * 97 + c["first"]) % c["vocab"]
         print(name, N_TOKENS, c["vocab"])
         print(*tokens)
         for row in forward(c, tokens):

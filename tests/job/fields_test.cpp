@@ -59,6 +59,9 @@ TEST(TrainSpecFields, WholeNumbersOutsideTheirRangeAreRefused) {
                 {"/budget/max_tokens", 1, int64_t{1} << 50},
                 {"/optimizer/newton_schulz_steps", 1, 20},
                 {"/health/patience_steps", 1, 1 << 20},
+                {"/quantization/flip_to_a4_at_tokens", 1, int64_t{1} << 50},
+                {"/quantization/lambda_warmup_steps", 0, 1 << 30},
+                {"/quantization/activation_bits", 4, 8},
                 {"/batch_tokens", 16, 1 << 24},
                 {"/sequence_length", 16, 1 << 20},
                 {"/seed", 0, int64_t{1} << 53},
@@ -81,6 +84,8 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
   } fields[] = {{"/model/rope_theta", 1, 1e12},
                 {"/model/norm_eps", 1e-12, 0.1},
                 {"/model/logit_softcap", 0, 1e4},
+                {"/model/attention_softcap", 0, 1e4},
+                {"/quantization/flip_to_a4_at_share", 1e-6, 1},
                 {"/data/trace_weight", 1e-6, 1e6},
                 {"/data/fim_rate", 0, 1},
                 {"/data/spm_rate", 0, 1},
@@ -120,7 +125,8 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
 TEST(TrainSpecFields, OtherTypesAreRefused) {
   for (const char* flag :
        {"/quantized", "/model/qk_norm", "/model/sub_norm", "/model/tied_embeddings",
-        "/optimizer/norm_pinning", "/optimizer/polarize_absolute", "/optimizer/spin_absolute"}) {
+        "/optimizer/norm_pinning", "/optimizer/polarize_absolute", "/optimizer/spin_absolute",
+        "/model/ternary_attention", "/model/ternary_mlp", "/quantization/keep_a8_before_down"}) {
     for (const json& bad : {json(1), json("true"), json::array()}) expect_refused(flag, bad);
   }
   for (const char* name : {"/kind", "/model/activation", "/model/weights", "/optimizer/kind",
@@ -138,7 +144,8 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
     }
   }
   for (const char* object :
-       {"/model", "/data", "/budget", "/optimizer", "/health", "/loss", "/tokenizer"}) {
+       {"/model", "/data", "/budget", "/optimizer", "/health", "/loss", "/tokenizer",
+        "/quantization"}) {
     for (const json& bad : {json("starter"), json(1), json::array({1})})
       expect_refused(object, bad);
   }
@@ -150,10 +157,63 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
   }
 }
 
+TEST(TrainSpecFields, SettingsOfQuantisationThatContradictAreRefusedWithARemedy) {
+  const struct {
+    json changes;
+    const char* param;
+    const char* remedy;
+  } cases[] = {
+      {{{"/quantization", {{"activation_bits", 6}}}}, "quantization.activation_bits", "8, 4"},
+      {{{"/quantization", {{"flip_to_a4_at_tokens", 9}, {"flip_to_a4_at_share", 0.5}}}},
+       "quantization.flip_to_a4_at_share",
+       "give one of them"},
+      {{{"/quantization", {{"flip_to_a4_at_tokens", 9}, {"activation_bits", 4}}}},
+       "quantization.flip_to_a4_at_tokens",
+       "leave one of them out"},
+      {{{"/quantization", {{"flip_to_a4_at_share", 0.5}}}},
+       "quantization.flip_to_a4_at_share",
+       "budget.max_tokens"},
+      {{{"/quantization", {{"flip_to_a4_at_tokens", 100}}}, {"/budget", {{"max_tokens", 100}}}},
+       "quantization.flip_to_a4_at_tokens",
+       "lower it"},
+      {{{"/quantization", {{"flip_to_a4_at_share", 1.0}}}, {"/budget", {{"max_tokens", 100}}}},
+       "quantization.flip_to_a4_at_share",
+       "lower it"},
+      {{{"/quantization", {{"keep_a8_before_down", false}}}},
+       "quantization.keep_a8_before_down",
+       "leave it out"},
+      {{{"/quantization", {{"keep_a8_before_down", false}, {"activation_bits", 4}}},
+        {"/model/ternary_mlp", false}},
+       "quantization.keep_a8_before_down",
+       "model.ternary_mlp"},
+      {{{"/quantization", {{"lambda_warmup_steps", 10}}}, {"/budget", {{"max_steps", 10}}}},
+       "quantization.lambda_warmup_steps",
+       "lower it"},
+      {{{"/quantization", {{"activation_bits", 4}}}, {"/quantized", false}},
+       "quantization",
+       "quantized to true"},
+      {{{"/model/ternary_mlp", false}, {"/model/ternary_attention", false}},
+       "model.ternary_mlp",
+       "int8"},
+      {{{"/model/ternary_mlp", false}, {"/quantized", false}}, "model.ternary_mlp", "ternary"},
+      {{{"/model/attention_softcap", 0.001}}, "model.attention_softcap", "0.01"}};
+  for (const auto& expected : cases) {
+    json body = tiny();
+    for (const auto& [pointer, value] : expected.changes.items()) {
+      body[json::json_pointer(pointer)] = value;
+    }
+    const auto spec = parse_train_spec(body.dump());
+    ASSERT_FALSE(spec) << expected.changes;
+    EXPECT_EQ(spec.error().param, expected.param) << spec.error().message;
+    EXPECT_NE(spec.error().message.find(expected.remedy), std::string::npos)
+        << spec.error().message;
+  }
+}
+
 TEST(TrainSpecFields, UnknownFieldsAreRefusedAtEveryLevelAndShownShort) {
   for (const char* pointer :
        {"/surprise", "/model/surprise", "/tokenizer/surprise", "/data/surprise", "/budget/surprise",
-        "/optimizer/surprise", "/health/surprise", "/loss/surprise"}) {
+        "/optimizer/surprise", "/health/surprise", "/loss/surprise", "/quantization/surprise"}) {
     const auto spec = parse_train_spec(with(pointer, 1));
     ASSERT_FALSE(spec) << pointer;
     EXPECT_EQ(spec.error().param, param_of(pointer));

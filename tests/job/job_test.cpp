@@ -1,10 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
 #include "base/atomic_file.h"
 #include "train/job/event.h"
+#include "train/job/model_sizes.h"
 #include "train/job/spec.h"
 #include "train/trace/jsonl.h"
 #include "train/trace/shard.h"
@@ -13,6 +15,7 @@ namespace tristill {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::string_literals;
 
 std::string tiny_body() {
   return *read_file(fs::path(TRISTILL_SOURCE_DIR) / "configs/jobs/train-tiny.json");
@@ -44,6 +47,54 @@ TEST(TrainSpec, EveryExampleInTheRepositoryIsAccepted) {
        fs::directory_iterator(fs::path(TRISTILL_SOURCE_DIR) / "configs/models")) {
     EXPECT_TRUE(job::parse_model_config(*read_file(entry.path()))) << entry.path();
   }
+}
+
+// What each architecture is in truth: total, ternary, bytes of keys and values a token. Of
+// bitnet-kde the original counts 119,808 and 1,703,936 learned row scales more (mini and 8.9B).
+TEST(ModelSizes, PresetsHaveTheCountsThatTheirNamesSay) {
+  const struct {
+    const char* name;
+    uint64_t total, ternary, kv_bytes;
+  } presets[] = {{"distillix-39m", 38'938'112, 22'544'384, 4'096},
+                 {"distillix-100m", 100'094'208, 75'497'472, 12'288},
+                 {"distillix-213m", 213'158'912, 180'355'072, 16'384},
+                 {"distillix-527m", 527'313'664, 486'277'120, 35'840},
+                 {"bitnet-kde-162m", 162'417'408, 113'246'208, 36'864},
+                 {"bitnet-kde-6.7b", 6'738'415'616, 6'476'005'376, 524'288},
+                 {"bitnet-kde-8.9b", 8'852'344'832, 8'589'934'592, 524'288},
+                 {"xinslm-299m", 298'632'192, 265'814'016, 24'576},
+                 {"xinslm-1.0b", 1'018'123'776, 968'884'224, 57'344},
+                 {"bitnet-2b4t-2.4b", 2'412'820'480, 2'084'044'800, 76'800},
+                 {"starter", 5'777'408, 4'718'592, 3'072},
+                 {"tiny", 1'051'136, 786'432, 1'024}};
+  const auto folder = fs::path(TRISTILL_SOURCE_DIR) / "configs/models";
+  size_t files = 0;
+  for (const auto& entry : fs::directory_iterator(folder)) files += entry.is_regular_file();
+  EXPECT_EQ(files, std::size(presets));
+  for (const auto& preset : presets) {
+    const auto config = job::parse_model_config(*read_file(folder / (preset.name + ".json"s)));
+    ASSERT_TRUE(config) << preset.name << ": " << config.error().message;
+    const ParameterCounts counts = count_parameters(*config);
+    EXPECT_EQ(counts.total(), preset.total) << preset.name;
+    EXPECT_EQ(counts.ternary, preset.ternary) << preset.name;
+    EXPECT_EQ(kv_bytes_per_token(*config), preset.kv_bytes) << preset.name;
+    EXPECT_GT(stored_bytes(*config), counts.ternary / 4 + counts.embedding) << preset.name;
+  }
+}
+
+TEST(ModelSizes, TheTableHasALineAFileAndErrorsNameIt) {
+  const auto folder = fs::path(TRISTILL_SOURCE_DIR) / "configs/models";
+  const std::vector<fs::path> good = {folder / "tiny.json", folder / "distillix-100m.json"};
+  const auto table = job::table_of_sizes(good);
+  ASSERT_TRUE(table);
+  EXPECT_EQ(std::count(table->begin(), table->end(), '\n'), 3);
+  EXPECT_NE(table->find("100094208        75497472"), std::string::npos) << *table;
+  const std::vector<fs::path> absent = {folder / "absent.json"};
+  EXPECT_FALSE(job::table_of_sizes(absent));
+  const std::vector<fs::path> wrong = {fs::path(TRISTILL_SOURCE_DIR) / "configs/server.json"};
+  const auto refused = job::table_of_sizes(wrong);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("server.json"), std::string::npos);
 }
 
 TEST(TrainSpec, RefusalsNameTheField) {

@@ -96,13 +96,14 @@ void expect_linear_equal(const KernelTable& isa, PanelKind kind, const std::vect
   for (size_t i = 0; i < scale.size(); ++i) scale[i] = 0.1F + static_cast<float>(i % 7);
   const std::vector<float> gain(cols, 1.25F);
   for (const float* norm : {static_cast<const float*>(nullptr), gain.data()}) {
+    const float limit = norm == nullptr ? 127.0F : 7.0F;
     std::vector<int8_t> q(tokens * padded_columns(cols), 99), expected_q = q;
     std::vector<float> s(tokens), expected_s(tokens), scratch(cols);
     std::vector<int32_t> sum(tokens), expected_sum(tokens);
-    kScalar.quantize_tile(x.data(), cols, norm, 1e-5F, tokens, cols, expected_q.data(),
+    kScalar.quantize_tile(x.data(), cols, norm, 1e-5F, tokens, cols, limit, expected_q.data(),
                           expected_s.data(), expected_sum.data(), scratch.data());
-    isa.quantize_tile(x.data(), cols, norm, 1e-5F, tokens, cols, q.data(), s.data(), sum.data(),
-                      scratch.data());
+    isa.quantize_tile(x.data(), cols, norm, 1e-5F, tokens, cols, limit, q.data(), s.data(),
+                      sum.data(), scratch.data());
     ASSERT_EQ(expected_q, q) << tokens << " x " << cols;
     ASSERT_EQ(expected_sum, sum);
     ASSERT_TRUE(same_bits(expected_s, s));
@@ -211,7 +212,8 @@ struct OneHead {
 };
 
 void expect_attention_equal(const KernelTable& isa, KvFormat format, size_t dim, size_t length,
-                            size_t n_queries, RandomStream& random, uint32_t window = 0) {
+                            size_t n_queries, RandomStream& random, uint32_t window = 0,
+                            float softcap = 0) {
   const auto random_row = [&](float size) {
     std::vector<float> row(dim);
     for (auto& v : row) v = static_cast<float>(random.uniform() * 2.0 - 1.0) * size;
@@ -243,9 +245,9 @@ void expect_attention_equal(const KernelTable& isa, KvFormat format, size_t dim,
   }
   std::vector<float> scores(8 * (length + dim + 32));
   kScalar.attend({expected_kv.head, q_rows.data(), expected_rows.data(), lengths.data(), n_queries,
-                  scores.data(), window});
+                  scores.data(), window, softcap});
   isa.attend({actual_kv.head, q_rows.data(), actual_rows.data(), lengths.data(), n_queries,
-              scores.data(), window});
+              scores.data(), window, softcap});
   for (size_t i = 0; i < n_queries; ++i) {
     ASSERT_TRUE(same_bits(expected[i], actual[i]))
         << "format " << static_cast<int>(format) << ", dim " << dim << ", length " << length
@@ -264,22 +266,31 @@ TEST_P(Kernels, AttentionEqualsScalar) {
       }
       for (const uint32_t window : {1, 5, 16, 33, 199, 400}) {
         expect_attention_equal(isa(), format, dim, 200, 7, random_, window);
+        expect_attention_equal(isa(), format, dim, 200, 7, random_, window, 0.5F);
       }
     }
   }
 }
 
 void expect_quantized_equal(const KernelTable& isa, const std::vector<float>& x, size_t tokens,
-                            size_t cols) {
+                            size_t cols, float limit) {
   std::vector<int8_t> q(x.size()), expected_q(x.size());
   std::vector<float> scale(tokens), expected_scale(tokens);
   std::vector<int32_t> sum(tokens), expected_sum(tokens);
-  kScalar.quantize_tokens(x.data(), tokens, cols, expected_q.data(), expected_scale.data(),
+  kScalar.quantize_tokens(x.data(), tokens, cols, limit, expected_q.data(), expected_scale.data(),
                           expected_sum.data());
-  isa.quantize_tokens(x.data(), tokens, cols, q.data(), scale.data(), sum.data());
+  isa.quantize_tokens(x.data(), tokens, cols, limit, q.data(), scale.data(), sum.data());
   ASSERT_EQ(expected_q, q) << cols;
   ASSERT_EQ(expected_sum, sum) << cols;
   ASSERT_TRUE(same_bits(expected_scale, scale)) << cols;
+  for (const int8_t value : q) ASSERT_LE(std::abs(int{value}), static_cast<int>(limit));
+}
+
+// Of 8 bits and of 4.
+void expect_quantized_equal(const KernelTable& isa, const std::vector<float>& x, size_t tokens,
+                            size_t cols) {
+  expect_quantized_equal(isa, x, tokens, cols, 127.0F);
+  expect_quantized_equal(isa, x, tokens, cols, 7.0F);
 }
 
 TEST_P(Kernels, QuantisationEqualsScalar) {

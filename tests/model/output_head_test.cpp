@@ -47,7 +47,7 @@ struct Tile {
   Tile(const std::vector<float>& x, size_t n_tokens, size_t cols)
       : q(n_tokens * kernels::padded_columns(cols)), scale(n_tokens), sum(n_tokens) {
     std::vector<float> scratch(cols);
-    kernels::best().quantize_tile(x.data(), cols, nullptr, 1e-5F, n_tokens, cols, q.data(),
+    kernels::best().quantize_tile(x.data(), cols, nullptr, 1e-5F, n_tokens, cols, 127.0F, q.data(),
                                   scale.data(), sum.data(), scratch.data());
     tile = {q.data(), scale.data(), sum.data(), n_tokens};
   }

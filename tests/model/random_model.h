@@ -78,15 +78,18 @@ inline ModelTensors random_tensors(const ModelConfig& config, uint64_t seed) {
       layer.ffn_sub_norm = source.gains(config.d_ff);
     }
     const auto linear = [&](size_t rows, size_t cols) {
-      return random_matrix(source, config.weights, rows, cols);
+      return random_matrix(source, config.attention_weights(), rows, cols);
+    };
+    const auto mlp = [&](size_t rows, size_t cols) {
+      return random_matrix(source, config.mlp_weights(), rows, cols);
     };
     layer.q = linear(config.q_dim(), config.d_model);
     layer.k = linear(config.kv_dim(), config.d_model);
     layer.v = linear(config.kv_dim(), config.d_model);
     layer.o = linear(config.d_model, config.q_dim());
-    layer.gate = linear(config.d_ff, config.d_model);
-    layer.up = linear(config.d_ff, config.d_model);
-    layer.down = linear(config.d_model, config.d_ff);
+    layer.gate = mlp(config.d_ff, config.d_model);
+    layer.up = mlp(config.d_ff, config.d_model);
+    layer.down = mlp(config.d_model, config.d_ff);
     tensors.layers.push_back(std::move(layer));
   }
   return tensors;
@@ -126,6 +129,16 @@ inline ModelConfig plain_config() {
 inline ModelConfig window_config() {
   ModelConfig config = tiny_config();
   config.sliding_window = 5;
+  return config;
+}
+
+// 4-bit activations except before down, capped scores, int8 attention, a width of half a block.
+inline ModelConfig four_bit_config() {
+  ModelConfig config = tiny_config();
+  config.d_ff = 448;
+  config.activation_bits = 4;
+  config.attention_softcap = 3.0F;
+  config.ternary_attention = false;
   return config;
 }
 

@@ -27,10 +27,20 @@ TEST(Ternary, ActivationsQuantizeToReferenceVectorT2) {
   int8_t q[4];
   float scale = 0.0F;
   int32_t sum = 0;
-  kernels::kScalar.quantize_tokens(kInput.data(), 1, 4, q, &scale, &sum);
+  kernels::kScalar.quantize_tokens(kInput.data(), 1, 4, 127.0F, q, &scale, &sum);
   EXPECT_EQ(std::vector<int8_t>(q, q + 4), (std::vector<int8_t>{64, -127, 32, 0}));
   EXPECT_FLOAT_EQ(scale, 2.0F / 127.0F);
   EXPECT_EQ(sum, -31);
+}
+
+TEST(Ternary, FourBitActivationsRoundHalfToEvenWithinSeven) {
+  int8_t q[4];
+  float scale = 0.0F;
+  int32_t sum = 0;
+  kernels::kScalar.quantize_tokens(kInput.data(), 1, 4, 7.0F, q, &scale, &sum);
+  EXPECT_EQ(std::vector<int8_t>(q, q + 4), (std::vector<int8_t>{4, -7, 2, 0}));  // 3.5 is a tie
+  EXPECT_FLOAT_EQ(scale, 2.0F / 7.0F);
+  EXPECT_EQ(sum, -1);
 }
 
 TEST(Ternary, LinearLayerGivesReferenceVectorT3) {
@@ -45,7 +55,8 @@ TEST(Ternary, LinearLayerGivesReferenceVectorT3) {
   int8_t q[kernels::padded_columns(4)];
   float scale = 0.0F;
   int32_t sum = 0;
-  kernels::kScalar.quantize_tile(kInput.data(), 4, nullptr, 0.0F, 1, 4, q, &scale, &sum, nullptr);
+  kernels::kScalar.quantize_tile(kInput.data(), 4, nullptr, 0.0F, 1, 4, 127.0F, q, &scale, &sum,
+                                 nullptr);
   float y[32];
   kernels::kScalar.linear({.x = {q, &scale, &sum, 1},
                            .kind = panels.kind,
@@ -112,6 +123,26 @@ TEST(Ternary, PackingHasTheDocumentedLayoutAndRoundTrips) {
   std::vector<int8_t> back(ternary.size());
   EXPECT_TRUE(unpack_ternary(packed.data(), kRows, kCols, back.data()));
   EXPECT_EQ(back, ternary);
+}
+
+TEST(Ternary, RowsThatAreNoWholeBlocksArePaddedWithZeroWeights) {
+  constexpr size_t kRows = 3, kCols = 320;
+  std::vector<int8_t> ternary(kRows * kCols);
+  for (size_t i = 0; i < ternary.size(); ++i) ternary[i] = static_cast<int8_t>(1 - (i % 3));
+  ASSERT_EQ(packed_ternary_bytes(kCols), 128U);
+  std::vector<uint8_t> packed(kRows * 128);
+  pack_ternary(ternary.data(), kRows, kCols, packed.data());
+  std::vector<int8_t> whole(kRows * 512);
+  ASSERT_TRUE(unpack_ternary(packed.data(), kRows, 512, whole.data()));
+  for (size_t i = 0; i < whole.size(); ++i) {
+    const size_t c = i % 512;
+    ASSERT_EQ(whole[i], c < kCols ? ternary[i / 512 * kCols + c] : 0) << i;
+  }
+  std::vector<int8_t> back(ternary.size());
+  EXPECT_TRUE(unpack_ternary(packed.data(), kRows, kCols, back.data()));
+  EXPECT_EQ(back, ternary);
+  packed.back() = 0;  // weights of -1 beyond the columns
+  EXPECT_FALSE(unpack_ternary(packed.data(), kRows, kCols, back.data()));
 }
 
 TEST(Ternary, CodeThreeIsRefused) {

@@ -22,6 +22,7 @@ constexpr uint32_t kBlocks = 32;
 ModelConfig config_named(const std::string& name) {
   if (name == "tiny") return tiny_config();
   if (name == "window") return window_config();
+  if (name == "four_bits") return four_bit_config();
   return name == "plain" ? plain_config() : int8_config();
 }
 
@@ -85,7 +86,7 @@ TEST(Transformer, LogitsEqualTheIndependentForwardPass) {
       EXPECT_LT(std::sqrt(error / norm), 1e-3) << name << ", token " << t;
     }
   }
-  EXPECT_EQ(n_models, 4U);
+  EXPECT_EQ(n_models, 5U);
 }
 
 // Rounded to int8 and multiplied with the head's rows they are the logits.
@@ -108,7 +109,7 @@ TEST(Transformer, StatesAreWhatTheOutputHeadIsGiven) {
   std::vector<int8_t> q(states.size());
   float scale[3];
   int32_t sum[3];
-  kernels::kScalar.quantize_tokens(states.data(), 3, d, q.data(), scale, sum);
+  kernels::kScalar.quantize_tokens(states.data(), 3, d, 127.0F, q.data(), scale, sum);
   const auto logits = transformer.logits(rows);
   for (size_t i = 0; i < 3; ++i) {
     for (size_t v = 0; v < config.vocab_size; ++v) {
@@ -123,7 +124,7 @@ TEST(Transformer, StatesAreWhatTheOutputHeadIsGiven) {
 
 TEST(Transformer, SplitsThreadsAndInstructionSetsGiveTheSameBits) {
   const auto tokens = some_tokens(70);
-  for (const char* name : {"tiny", "plain", "int8", "window"}) {
+  for (const char* name : {"tiny", "plain", "int8", "window", "four_bits"}) {
     const auto model = random_model(config_named(name), kSeed);
     ASSERT_TRUE(kernels::force_isa("scalar"));
     const auto expected = logits_of(model, tokens, tokens.size(), 1);

@@ -1,5 +1,7 @@
 #include "train/job/spec.h"
 
+#include <cmath>
+
 #include "base/name.h"
 #include "train/job/fields.h"
 #include "train/job/optimizer_fields.h"
@@ -31,11 +33,14 @@ void read_model(Fields& fields, ModelConfig& c) {
   fields.real("rope_theta", 1, 1e12, c.rope_theta);
   fields.real("norm_eps", 1e-12, 0.1, c.norm_eps);
   fields.real("logit_softcap", 0, 1e4, c.logit_softcap);
+  fields.real("attention_softcap", 0, 1e4, c.attention_softcap);
   fields.choice<Activation>(
       "activation", {{"swiglu", Activation::swiglu}, {"squared_relu", Activation::squared_relu}},
       c.activation);
   fields.choice<WeightKind>(
       "weights", {{"ternary", WeightKind::ternary}, {"int8", WeightKind::int8}}, c.weights);
+  fields.flag("ternary_attention", c.ternary_attention);
+  fields.flag("ternary_mlp", c.ternary_mlp);
   fields.flag("qk_norm", c.qk_norm);
   fields.flag("sub_norm", c.sub_norm);
   fields.flag("tied_embeddings", c.tied_embeddings);
@@ -88,6 +93,22 @@ void read_budget(Fields& fields, BudgetSpec& budget) {
     fields.real("max_seconds", 0.1, kMaxSeconds, budget.max_seconds.emplace());
 }
 
+void read_quantization(Fields& fields, QuantizationSpec& quantization) {
+  fields.whole("activation_bits", 4, 8, quantization.activation_bits);
+  if (quantization.activation_bits != 8 && quantization.activation_bits != 4) {
+    fields.refuse("activation_bits", "8, 4");
+  }
+  fields.flag("keep_a8_before_down", quantization.keep_a8_before_down);
+  if (fields.has("flip_to_a4_at_tokens")) {
+    fields.whole("flip_to_a4_at_tokens", 1, int64_t{1} << 50,
+                 quantization.flip_to_a4_at_tokens.emplace());
+  }
+  if (fields.has("flip_to_a4_at_share")) {
+    fields.real("flip_to_a4_at_share", 1e-6, 1, quantization.flip_to_a4_at_share.emplace());
+  }
+  fields.whole("lambda_warmup_steps", 0, 1 << 30, quantization.lambda_warmup_steps);
+}
+
 void read_train(Fields& fields, TrainSpec& spec) {
   std::string kind;
   fields.choice<std::string>("kind", {{"train", "train"}}, kind);
@@ -110,6 +131,8 @@ void read_train(Fields& fields, TrainSpec& spec) {
   });
   fields.object("data", [&](Fields& inner) { read_data(inner, spec.data); });
   fields.object("budget", [&](Fields& inner) { read_budget(inner, spec.budget); });
+  fields.object("quantization",
+                [&](Fields& inner) { read_quantization(inner, spec.quantization); });
   fields.object("optimizer", [&](Fields& inner) { read_optimizer(inner, spec.optimizer); });
   fields.object("health", [&](Fields& inner) { read_health(inner, spec.health); });
   fields.object("loss", [&](Fields& inner) { read_loss(inner, spec.loss); });
@@ -127,11 +150,69 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.whole("eval_every", 0, 1 << 30, spec.eval_every);
 }
 
+Error bad(const char* param, std::string message) {
+  return Error{ErrorCode::invalid_argument, std::move(message), param};
+}
+
+Result<void> check_flip(const QuantizationSpec& q, const BudgetSpec& budget) {
+  constexpr auto kTokens = "quantization.flip_to_a4_at_tokens";
+  constexpr auto kShare = "quantization.flip_to_a4_at_share";
+  if (q.flip_to_a4_at_tokens && q.flip_to_a4_at_share) {
+    return bad(kShare, std::string(kShare) +
+                           " and flip_to_a4_at_tokens both name the flip; "
+                           "give one of them");
+  }
+  const char* given = q.flip_to_a4_at_tokens ? kTokens : kShare;
+  if (!q.flip_to_a4_at_tokens && !q.flip_to_a4_at_share) return {};
+  if (q.activation_bits == 4) {
+    return bad(given, std::string(given) +
+                          " flips from 8 bits to 4, but activation_bits is 4 "
+                          "from the start; leave one of them out");
+  }
+  if (q.flip_to_a4_at_share && !budget.max_tokens) {
+    return bad(kShare, std::string(kShare) +
+                           " is a share of budget.max_tokens, which is not "
+                           "given; give it, or flip_to_a4_at_tokens");
+  }
+  if (budget.max_tokens && *flip_tokens(q, budget) >= *budget.max_tokens) {
+    return bad(given, std::string(given) +
+                          " lies at or beyond budget.max_tokens: the job would "
+                          "never train with 4 bits; lower it");
+  }
+  return {};
+}
+
+Result<void> check_quantization(const TrainSpec& spec) {
+  const QuantizationSpec& q = spec.quantization;
+  const bool flips = q.flip_to_a4_at_tokens || q.flip_to_a4_at_share;
+  const bool four = q.activation_bits == 4 || flips;
+  if (!spec.quantized && (four || !q.keep_a8_before_down || q.lambda_warmup_steps > 0)) {
+    return bad("quantization",
+               "quantization is for students that are quantised; leave it out, or "
+               "set quantized to true");
+  }
+  if (auto ok = check_flip(q, spec.budget); !ok) return ok;
+  if (!q.keep_a8_before_down && !four) {
+    return bad("quantization.keep_a8_before_down",
+               "quantization.keep_a8_before_down is false, but nothing has 4 bits; give "
+               "activation_bits 4 or a flip, or leave it out");
+  }
+  if (!q.keep_a8_before_down && !spec.model.ternary_mlp) {
+    return bad("quantization.keep_a8_before_down",
+               "quantization.keep_a8_before_down is false, but down_proj is not ternary; leave it "
+               "out, or set model.ternary_mlp to true");
+  }
+  if (spec.budget.max_steps && q.lambda_warmup_steps >= *spec.budget.max_steps &&
+      q.lambda_warmup_steps > 0) {
+    return bad("quantization.lambda_warmup_steps",
+               "quantization.lambda_warmup_steps is not below budget.max_steps: no step would be "
+               "wholly quantised; lower it");
+  }
+  return {};
+}
+
 // Fields that are right alone but wrong together.
 Result<void> check_together(const TrainSpec& spec) {
-  const auto bad = [](const char* param, std::string message) {
-    return Error{ErrorCode::invalid_argument, std::move(message), param};
-  };
   if (spec.data.corpora.empty() && spec.data.traces.empty()) {
     return bad("data", "data names neither corpora nor traces; give at least one");
   }
@@ -163,7 +244,7 @@ Result<void> check_together(const TrainSpec& spec) {
                "a tokenizer is trained on corpora and none is named; "
                "give tokenizer.from_model");
   }
-  return {};
+  return check_quantization(spec);
 }
 
 json model_json(const ModelConfig& c) {
@@ -179,8 +260,11 @@ json model_json(const ModelConfig& c) {
           {"rope_theta", c.rope_theta},
           {"norm_eps", c.norm_eps},
           {"logit_softcap", c.logit_softcap},
+          {"attention_softcap", c.attention_softcap},
           {"activation", to_string(c.activation)},
           {"weights", to_string(c.weights)},
+          {"ternary_attention", c.ternary_attention},
+          {"ternary_mlp", c.ternary_mlp},
           {"qk_norm", c.qk_norm},
           {"sub_norm", c.sub_norm},
           {"tied_embeddings", c.tied_embeddings}};
@@ -188,6 +272,15 @@ json model_json(const ModelConfig& c) {
 
 json source_json(const CorpusSource& source) {
   return {{"name", source.name}, {"extensions", source.extensions}, {"weight", source.weight}};
+}
+
+json quantization_json(const QuantizationSpec& q) {
+  json out = {{"activation_bits", q.activation_bits},
+              {"keep_a8_before_down", q.keep_a8_before_down},
+              {"lambda_warmup_steps", q.lambda_warmup_steps}};
+  if (q.flip_to_a4_at_tokens) out["flip_to_a4_at_tokens"] = *q.flip_to_a4_at_tokens;
+  if (q.flip_to_a4_at_share) out["flip_to_a4_at_share"] = *q.flip_to_a4_at_share;
+  return out;
 }
 
 json train_json(const TrainSpec& s) {
@@ -203,6 +296,7 @@ json train_json(const TrainSpec& s) {
               {"name", s.name},
               {"model", model_json(s.model)},
               {"quantized", s.quantized},
+              {"quantization", quantization_json(s.quantization)},
               {"tokenizer", tokenizer},
               {"data",
                {{"corpora", corpora},
@@ -240,6 +334,14 @@ Result<TrainSpec> train_from(const json& object) {
 }
 
 }  // namespace
+
+std::optional<uint64_t> flip_tokens(const QuantizationSpec& quantization,
+                                    const BudgetSpec& budget) {
+  if (quantization.flip_to_a4_at_tokens) return quantization.flip_to_a4_at_tokens;
+  if (!quantization.flip_to_a4_at_share || !budget.max_tokens) return std::nullopt;
+  const double share = *quantization.flip_to_a4_at_share * static_cast<double>(*budget.max_tokens);
+  return static_cast<uint64_t>(std::ceil(share));
+}
 
 Result<TrainSpec> parse_train_spec(std::string_view text) {
   const auto object = parse_json_object(text);

@@ -43,11 +43,27 @@ struct BudgetSpec {
   std::optional<double> max_seconds;
 };
 
+// How the student quantises what its ternary layers take in. The output head always takes 8 bits.
+struct QuantizationSpec {
+  uint32_t activation_bits = 8;     // 8 or 4, from the first step on
+  bool keep_a8_before_down = true;  // with 4 bits: the input of down_proj keeps 8
+  // From 8 bits to 4 once so many labelled tokens were trained on: a number of them, or a share of
+  // budget.max_tokens. At most one of the two.
+  std::optional<uint64_t> flip_to_a4_at_tokens;
+  std::optional<double> flip_to_a4_at_share;
+  // Over so many first steps quantisation grows from none to whole: for weights of full precision.
+  uint32_t lambda_warmup_steps = 0;
+};
+
+// Labelled tokens at which the job flips to 4 bits, if it does.
+std::optional<uint64_t> flip_tokens(const QuantizationSpec& quantization, const BudgetSpec& budget);
+
 enum class Precision { bf16, fp32 };
 
 struct TrainSpec {
   std::string name;  // the model's name when done: [A-Za-z0-9._-]{1,64}
   ModelConfig model;
+  QuantizationSpec quantization;
   bool quantized = true;  // false: full precision forward (a teacher), exported as int8
   TokenizerSpec tokenizer;
   DataSpec data;
@@ -62,11 +78,11 @@ struct TrainSpec {
       init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
   double init_scale = 1;  // of the matrices as they are drawn; small ones start dead
   uint64_t seed = 1;
-  uint32_t threads = 0;            // 0: one a core
+  uint32_t threads = 0;  // 0: one a core
   double checkpoint_seconds = 60;  // between rolling checkpoints
-  uint32_t log_every = 10;         // steps between metric events
-  uint32_t eval_tokens = 65536;    // of the held-out files, at the end and every eval_every
-  uint32_t eval_every = 0;         // steps; 0: only at the end
+  uint32_t log_every = 10;  // steps between metric events
+  uint32_t eval_tokens = 65536;  // of the held-out files, at the end and every eval_every
+  uint32_t eval_every = 0;  // steps; 0: only at the end
 };
 
 // JSON text -> TrainSpec. Errors: invalid_argument with the field's path ("data.fim_rate"),
@@ -90,8 +106,8 @@ struct JobFile {
   TrainSpec train;
   std::vector<ResolvedCorpus> corpora;
   std::vector<std::string> trace_shards;  // absolute paths
-  std::string tokenizer_model;            // absolute path of a model file; empty: train one
-  std::string init_checkpoints;           // absolute path of another job's checkpoints; or empty
+  std::string tokenizer_model;  // absolute path of a model file; empty: train one
+  std::string init_checkpoints;  // absolute path of another job's checkpoints; or empty
 };
 Result<JobFile> parse_job_file(std::string_view json);
 std::string format_job_file(const JobFile& file);

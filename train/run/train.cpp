@@ -16,6 +16,7 @@
 #include "train/optim/optimizer.h"
 #include "train/optim/schedule.h"
 #include "train/run/health_guard.h"
+#include "train/run/quantization.h"
 #include "train/run/training_data.h"
 
 namespace tristill::train {
@@ -61,11 +62,14 @@ class TrainRun {
   PackingOptions packing() const;
   double fraction() const;
   double eta_seconds() const;
+  void prepare_step();
   void train_step();
   void scale_first_weights();
   void report_metrics(const LossSums& sums, double norm, double multiplier);
   void report_alarm(const job::HealthAlarm& alarm);
   void report_progress(const std::string& phase);
+  void quantize_wholly();
+  void warn_of_unfinished_quantization();
   void report_evaluation();
   Result<void> save();
   void report_checkpoint(int64_t step);
@@ -97,6 +101,9 @@ class TrainRun {
   double seconds_a_step_ = 0;   // smoothed
   Result<void> failure_;
   Evaluation evaluation_;
+  QuantizationPoint quantization_;
+  int64_t flip_step_ = -1;  // steps and tokens when activations became 4 bits; -1: they did not
+  double flip_tokens_ = -1;
 };
 
 PackingOptions TrainRun::packing() const {
@@ -171,6 +178,26 @@ Result<void> TrainRun::start_from_other_job() {
   return {};
 }
 
+// Gives the student the quantisation of the next step, and derives what that step computes with.
+void TrainRun::prepare_step() {
+  const QuantizationPoint due = quantization_at(spec_, step_, tokens_);
+  const bool flips =
+      job::flip_tokens(spec_.quantization, spec_.budget).has_value() && due.activation_bits == 4;
+  if (flips && flip_step_ < 0) {
+    flip_step_ = step_;
+    flip_tokens_ = tokens_;
+    events_.write({.type = job::EventType::log,
+                   .message = "activations flip from 8 bits to 4",
+                   .numbers = {{"step", static_cast<double>(step_)}, {"tokens", tokens_}}});
+  }
+  quantization_ = due;
+  if (spec_.quantized) {
+    student_.set_activation_bits(due.activation_bits, due.down_activation_bits);
+    student_.set_strength(due.strength);
+  }
+  student_.refresh();
+}
+
 Result<void> TrainRun::resume() {
   std::string skipped;
   const auto checkpoint = load_newest_checkpoint(directory_.checkpoints(), skipped);
@@ -192,6 +219,11 @@ Result<void> TrainRun::resume() {
   tokens_ = tokens_at_report_ = numbers->second[0].item<double>();
   elapsed_before_ = numbers->second[1].item<double>();
   health_.load_state(checkpoint->tensors);
+  if (const auto flip = checkpoint->tensors.find("run.quantization");
+      flip != checkpoint->tensors.end() && flip->second.numel() == 4) {
+    flip_step_ = static_cast<int64_t>(flip->second[2].item<double>());
+    flip_tokens_ = flip->second[3].item<double>();
+  }
   events_.info("resumed from the checkpoint of step " + std::to_string(step_));
   return {};
 }
@@ -209,6 +241,11 @@ Result<void> TrainRun::save() {
   checkpoint.tensors["data.cursor"] = torch::tensor(batches_.cursor().to_numbers(), at::kLong);
   checkpoint.tensors["run.numbers"] =
       torch::tensor({tokens_, elapsed_before_ + seconds_since(started_)}, at::kDouble);
+  checkpoint.tensors["run.quantization"] =
+      torch::tensor({static_cast<double>(quantization_.activation_bits),
+                     static_cast<double>(quantization_.down_activation_bits),
+                     static_cast<double>(flip_step_), flip_tokens_},
+                    at::kDouble);
   last_checkpoint_ = Clock::now();
   return save_checkpoint(directory_.checkpoints(), checkpoint, kCheckpointsKept);
 }
@@ -253,6 +290,8 @@ void TrainRun::report_metrics(const LossSums& sums, double norm, double multipli
   event.numbers["tokens_per_second"] = (tokens_ - tokens_at_report_) / seconds;
   event.numbers["lr"] = optimizer_.matrix_rate(multiplier);
   event.numbers["grad_norm"] = norm;
+  if (spec_.quantized) event.numbers["activation_bits"] = quantization_.activation_bits;
+  if (quantization_.strength < 1) event.numbers["quantization"] = quantization_.strength;
   tokens_at_report_ = tokens_;
   last_report_ = Clock::now();
   events_.write(std::move(event));
@@ -290,9 +329,9 @@ void TrainRun::train_step() {
             sums)
       .backward();
   const double norm = optimizer_.step(multiplier, decay_share);
-  student_.refresh();
   ++step_;
   tokens_ += static_cast<double>(sums.tokens);
+  prepare_step();
   const double rate = optimizer_.matrix_rate(multiplier);
   seconds_a_step_ = seconds_since(step_started);
   if (!std::isfinite(norm) || !std::isfinite(sums.weighted)) {
@@ -304,11 +343,31 @@ void TrainRun::train_step() {
   if (looks) report_metrics(sums, norm, multiplier);
 }
 
+// What is evaluated and exported is what is served: never a student whose quantisation warms up.
+void TrainRun::quantize_wholly() {
+  if (quantization_.strength == 1) return;
+  student_.set_strength(1);
+  student_.refresh();
+}
+
+// Where the budget is time, the job may end before it comes to what was asked for.
+void TrainRun::warn_of_unfinished_quantization() {
+  if (quantization_.strength < 1) {
+    events_.warn(
+        "the budget ended while quantisation warmed up; raise it, or lower "
+        "quantization.lambda_warmup_steps");
+  }
+  if (job::flip_tokens(spec_.quantization, spec_.budget) && quantization_.activation_bits == 8) {
+    events_.warn("the budget ended before the flip to 4 bits: the model computes with 8");
+  }
+}
+
 void TrainRun::report_evaluation() {
   if (held_out_.documents() == 0 || spec_.eval_tokens == 0) return;
   report_progress("evaluating");
   const auto batches = evaluation_batches(held_out_, *tokenizer_, packing().rows,
                                           spec_.sequence_length, spec_.eval_tokens);
+  quantize_wholly();
   evaluation_ = evaluate(student_, batches);
   events_.write({.type = job::EventType::metrics,
                  .message = "evaluation on held-out files",
@@ -321,13 +380,17 @@ void TrainRun::report_evaluation() {
 }
 
 Result<void> TrainRun::export_model() {
-  const Provenance provenance = {
+  Provenance provenance = {
       {"job", file_.id},
       {"data_manifest_sha256", manifest_sha256_},
       {"steps", std::to_string(step_)},
       {"tokens", std::to_string(static_cast<int64_t>(tokens_))},
       {"bits_per_byte", std::to_string(evaluation_.bits_per_byte)},
   };
+  if (flip_step_ >= 0) {
+    provenance["a4_from_step"] = std::to_string(flip_step_);
+    provenance["a4_from_tokens"] = std::to_string(static_cast<int64_t>(flip_tokens_));
+  }
   auto written =
       write_model_file(directory_.model(), to_model_tensors(student_), *tokenizer_, provenance);
   if (!written) return written;
@@ -363,6 +426,7 @@ Outcome TrainRun::pause(const job::HealthAlarm& alarm) {
 Result<Outcome> TrainRun::run() {
   started_ = last_report_ = last_checkpoint_ = Clock::now();
   report_progress("training");
+  prepare_step();
   // Something to go back to; no progress, so no event.
   if (step_ == 0 && spec_.health.action == job::HealthAction::stop) {
     if (auto saved = save(); !saved) return saved.error();
@@ -375,14 +439,19 @@ Result<Outcome> TrainRun::run() {
     train_step();
     if (!failure_) return failure_.error();
     if (const auto alarm = health_.verdict()) return pause(*alarm);
-    if (spec_.eval_every > 0 && step_ % spec_.eval_every == 0) report_evaluation();
+    if (spec_.eval_every > 0 && step_ % spec_.eval_every == 0) {
+      report_evaluation();
+      prepare_step();
+    }
     if (seconds_since(last_checkpoint_) >= spec_.checkpoint_seconds) {
       if (auto saved = checkpoint(); !saved) return saved.error();
     }
   }
   if (auto saved = checkpoint(); !saved) return saved.error();
+  warn_of_unfinished_quantization();
   report_evaluation();
   report_progress("exporting");
+  quantize_wholly();
   if (auto exported = export_model(); !exported) return exported.error();
   return Outcome{Outcome::succeeded, {}};
 }

@@ -61,21 +61,31 @@ Tensor integer_forward(const QuantizedTokens& x, const LinearWeight& weight) {
 }
 
 // Saved for backward: quantised values (or the bf16 input), token scales.
+// x as layers see it that are quantised with less than full strength.
+Tensor partly_quantized(const Tensor& x, float limit, double strength) {
+  if (strength == 0) return x;
+  const QuantizedTokens tokens = quantize_tokens(x.contiguous(), limit);
+  return x + strength * (tokens.values * tokens.scale.unsqueeze(1) - x);
+}
+
 struct LinearGroup : torch::autograd::Function<LinearGroup> {
   // The latents are arguments of their own, because only such are seen by autograd.
   static variable_list forward(AutogradContext* ctx, const Variable& x, const Variable&,
                                const Variable&, const Variable&,
-                               std::vector<const LinearWeight*> weights) {
+                               std::vector<const LinearWeight*> weights, double limit) {
     CHECK(x.dim() == 2 && x.scalar_type() == at::kFloat && weights.size() <= kMaxGroup);
     variable_list outputs;
-    if (weights[0]->mode() == LinearMode::dense) {
-      const Tensor x_compute = x.to(weights[0]->compute());
+    const bool dense = weights[0]->mode() == LinearMode::dense;
+    if (!weights[0]->is_integer()) {
+      const Tensor seen =
+          dense ? x : partly_quantized(x, static_cast<float>(limit), weights[0]->strength());
+      const Tensor x_compute = seen.to(weights[0]->compute());
       for (const auto* weight : weights) {
         outputs.push_back(at::mm(x_compute, weight->dequantized().t()).to(at::kFloat));
       }
       ctx->save_for_backward({x_compute});
     } else {
-      const QuantizedTokens tokens = quantize_tokens(x.contiguous());
+      const QuantizedTokens tokens = quantize_tokens(x.contiguous(), static_cast<float>(limit));
       for (const auto* weight : weights) outputs.push_back(integer_forward(tokens, *weight));
       ctx->save_for_backward({tokens.values, tokens.scale});
     }
@@ -105,15 +115,16 @@ struct LinearGroup : torch::autograd::Function<LinearGroup> {
       results.push_back(at::mm(scaled.t(), x).to(at::kFloat));
     }
     results[0] = grad_x.to(at::kFloat);
-    results.resize(kMaxGroup + 2);
+    results.resize(kMaxGroup + 3);
     return results;
   }
 };
 
 }  // namespace
 
-void LinearWeight::refresh() {
+void LinearWeight::refresh(double strength) {
   const torch::NoGradGuard no_grad;
+  strength_ = strength;
   if (mode_ == LinearMode::dense) {
     dequantized_ = latent_.detach().to(compute_, /*non_blocking=*/false, /*copy=*/true);
     return;
@@ -121,22 +132,25 @@ void LinearWeight::refresh() {
   const Tensor w = latent_.detach().contiguous();
   const auto rows = static_cast<size_t>(w.size(0));
   const auto cols = static_cast<size_t>(w.size(1));
+  const auto mixed = [&](const Tensor& quantized) {
+    return (strength < 1 ? w + strength * (quantized - w) : quantized).to(compute_);
+  };
   if (!values_.defined()) values_ = at::empty({w.size(0), w.size(1)}, at::kChar);
   if (mode_ == LinearMode::ternary) {
     const float gamma =
         ternarize({w.data_ptr<float>(), rows * cols}, {values_.data_ptr<int8_t>(), rows * cols});
     scale_ = at::full({1}, gamma, at::kFloat);
-    dequantized_ = (values_ * scale_).to(compute_);
+    dequantized_ = mixed(values_ * scale_);
   } else {
     if (!scale_.defined()) scale_ = at::empty({w.size(0)}, at::kFloat);
     quantize_rows_int8(w.data_ptr<float>(), rows, cols, values_.data_ptr<int8_t>(),
                        scale_.data_ptr<float>());
-    dequantized_ = (values_ * scale_.unsqueeze(1)).to(compute_);
+    dequantized_ = mixed(values_ * scale_.unsqueeze(1));
   }
   row_sum_ = values_.sum(1, /*keepdim=*/false, at::kInt);
 }
 
-QuantizedTokens quantize_tokens(const Tensor& x) {
+QuantizedTokens quantize_tokens(const Tensor& x, float limit) {
   const int64_t n = x.size(0);
   const int64_t cols = x.size(1);
   QuantizedTokens out{at::empty({n, cols}, at::kChar), at::empty({n}, at::kFloat),
@@ -144,7 +158,7 @@ QuantizedTokens quantize_tokens(const Tensor& x) {
   at::parallel_for(0, n, kRowGrain, [&](int64_t begin, int64_t end) {
     kernels::best().quantize_tokens(
         x.data_ptr<float>() + begin * cols, static_cast<size_t>(end - begin),
-        static_cast<size_t>(cols), out.values.data_ptr<int8_t>() + begin * cols,
+        static_cast<size_t>(cols), limit, out.values.data_ptr<int8_t>() + begin * cols,
         out.scale.data_ptr<float>() + begin, out.sum.data_ptr<int32_t>() + begin);
   });
   return out;
@@ -158,11 +172,13 @@ Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight& weight
   return acc;
 }
 
-std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const LinearWeight*>& weights) {
+std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const LinearWeight*>& weights,
+                                 float limit) {
   const auto latent = [&](size_t i) {
     return i < weights.size() ? weights[i]->latent() : at::empty({0});  // autograd takes no null
   };
-  return LinearGroup::apply(x, latent(0), latent(1), latent(2), weights);
+  return LinearGroup::apply(x, latent(0), latent(1), latent(2), weights,
+                            static_cast<double>(limit));
 }
 
 }  // namespace tristill::train

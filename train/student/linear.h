@@ -27,10 +27,14 @@ class LinearWeight {
       : latent_(std::move(latent)), mode_(mode), compute_(compute) {}
 
   // Recomputes the derived tensors. Call after every change of the latent, before forward.
-  void refresh();
+  // Below strength 1 the layer is only partly quantised, in floating point: it computes with
+  // W + strength (gamma T - W) and x + strength (s x_q - x).     the warm-up of a conversion
+  void refresh(double strength = 1.0);
 
   const torch::Tensor& latent() const { return latent_; }
   LinearMode mode() const { return mode_; }
+  double strength() const { return strength_; }
+  bool is_integer() const { return mode_ != LinearMode::dense && strength_ == 1.0; }
   at::ScalarType compute() const { return compute_; }
   const torch::Tensor& values() const { return values_; }      // [out, in] int8: T or q
   const torch::Tensor& scale() const { return scale_; }        // [1] gamma or [out], fp32
@@ -41,22 +45,25 @@ class LinearWeight {
   torch::Tensor latent_, values_, scale_, row_sum_, dequantized_;
   LinearMode mode_ = LinearMode::ternary;
   at::ScalarType compute_ = at::kBFloat16;
+  double strength_ = 1.0;
 };
 
-// Tokens quantised by the serving kernels.
+// Tokens quantised by the serving kernels, to whole numbers of at most `limit`: 127, or 7 (A4).
 struct QuantizedTokens {
   torch::Tensor values;  // [N, in] int8
   torch::Tensor scale;   // [N] fp32
   torch::Tensor sum;     // [N] int32
 };
-QuantizedTokens quantize_tokens(const torch::Tensor& x);
+QuantizedTokens quantize_tokens(const torch::Tensor& x, float limit = 127.0F);
 
 // Exact int32 accumulators [N, out] of quantised tokens and an int8 or ternary matrix.
 torch::Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight& weight);
 
 // y_i = x W_i^t for several matrices that share their input (q, k, v; gate, up), so that the
-// tokens are quantised once; at most three. Differentiable in x and in every latent.
+// tokens are quantised once; at most three, of one mode and strength. Differentiable in x and in
+// every latent.
 std::vector<torch::Tensor> linear_group(const torch::Tensor& x,
-                                        const std::vector<const LinearWeight*>& weights);
+                                        const std::vector<const LinearWeight*>& weights,
+                                        float limit = 127.0F);
 
 }  // namespace tristill::train

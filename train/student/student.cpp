@@ -52,10 +52,12 @@ Tensor Student::gain(const std::string& name, int64_t size) {
   return tensor;
 }
 
-LinearWeight Student::matrix(const std::string& name, int64_t out, int64_t in, double std) {
+LinearWeight Student::matrix(const std::string& name, int64_t out, int64_t in, double std,
+                             WeightKind kind) {
   Tensor tensor = normal(out, in, std, seed_, parameters_.size()).set_requires_grad(true);
   parameters_.push_back({name, tensor, true});
-  return {tensor, quantized_ ? LinearMode::ternary : LinearMode::dense, compute_};
+  const LinearMode integer = kind == WeightKind::ternary ? LinearMode::ternary : LinearMode::int8;
+  return {tensor, quantized_ ? integer : LinearMode::dense, compute_};
 }
 
 Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed)
@@ -67,10 +69,12 @@ Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compu
   const auto vocab = static_cast<int64_t>(config.vocab_size);
   const double in_std = 1.0 / std::sqrt(static_cast<double>(d));
   const double depth = 1.0 / std::sqrt(2.0 * config.n_layers);
+  const WeightKind attention = config.attention_weights();
+  const WeightKind mlp = config.mlp_weights();
   const auto table = [&](const std::string& name) {
-    LinearWeight made = matrix(name, vocab, d, 0.02);
+    LinearWeight made = matrix(name, vocab, d, 0.02, WeightKind::int8);
     parameters_.back().is_matrix = false;
-    return LinearWeight(made.latent(), quantized_ ? LinearMode::int8 : LinearMode::dense, compute_);
+    return made;
   };
   embedding_ = table("token_embd.weight");
   if (!config.tied_embeddings) head_ = table("output.weight");
@@ -78,20 +82,20 @@ Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compu
     const std::string prefix = "blk." + std::to_string(layer) + ".";
     Block block;
     block.attn_norm = gain(prefix + "attn_norm.weight", d);
-    block.q = matrix(prefix + "attn_q.weight", q_dim, d, in_std);
-    block.k = matrix(prefix + "attn_k.weight", kv_dim, d, in_std);
-    block.v = matrix(prefix + "attn_v.weight", kv_dim, d, in_std);
+    block.q = matrix(prefix + "attn_q.weight", q_dim, d, in_std, attention);
+    block.k = matrix(prefix + "attn_k.weight", kv_dim, d, in_std, attention);
+    block.v = matrix(prefix + "attn_v.weight", kv_dim, d, in_std, attention);
     if (config.qk_norm) block.q_norm = gain(prefix + "attn_q_norm.weight", config.head_dim);
     if (config.qk_norm) block.k_norm = gain(prefix + "attn_k_norm.weight", config.head_dim);
     if (config.sub_norm) block.attn_sub_norm = gain(prefix + "attn_sub_norm.weight", q_dim);
     block.o = matrix(prefix + "attn_output.weight", d, q_dim,
-                     depth / std::sqrt(static_cast<double>(q_dim)));
+                     depth / std::sqrt(static_cast<double>(q_dim)), attention);
     block.ffn_norm = gain(prefix + "ffn_norm.weight", d);
-    block.gate = matrix(prefix + "ffn_gate.weight", f, d, in_std);
-    block.up = matrix(prefix + "ffn_up.weight", f, d, in_std);
+    block.gate = matrix(prefix + "ffn_gate.weight", f, d, in_std, mlp);
+    block.up = matrix(prefix + "ffn_up.weight", f, d, in_std, mlp);
     if (config.sub_norm) block.ffn_sub_norm = gain(prefix + "ffn_sub_norm.weight", f);
     block.down =
-        matrix(prefix + "ffn_down.weight", d, f, depth / std::sqrt(static_cast<double>(f)));
+        matrix(prefix + "ffn_down.weight", d, f, depth / std::sqrt(static_cast<double>(f)), mlp);
     blocks_.push_back(std::move(block));
   }
   output_norm_ = gain("output_norm.weight", d);
@@ -105,9 +109,15 @@ void Student::refresh() {
   for (Block& block : blocks_) {
     for (LinearWeight* weight :
          {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down}) {
-      weight->refresh();
+      weight->refresh(strength_);
     }
   }
+}
+
+void Student::set_activation_bits(uint32_t bits, uint32_t down_bits) {
+  config_.activation_bits = bits;
+  config_.down_activation_bits = down_bits;
+  CHECK(check_config(config_).has_value());
 }
 
 void Student::record_gain(const Tensor& branch, const Tensor& residual) const {
@@ -124,26 +134,26 @@ Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& seg
   const auto head_dim = static_cast<int64_t>(config_.head_dim);
   const int64_t repeats = config_.n_heads / config_.n_kv_heads;
   const double eps = config_.norm_eps;
-  const auto qkv = linear_group(x, {&block.q, &block.k, &block.v});
+  const auto qkv = linear_group(x, {&block.q, &block.k, &block.v}, config_.attention_limit());
   const Tensor q = norm_rope_heads(qkv[0], block.q_norm, eps, rope_, batch, groups);
   const Tensor k = norm_rope_heads(qkv[1], block.k_norm, eps, rope_, batch, groups);
   const Tensor v = qkv[2]
                        .view({batch, tokens, groups, head_dim})
                        .transpose(1, 2)
                        .reshape({batch * groups, tokens, head_dim});
-  Tensor o = segment_attention(q, k, v, segment_start);
+  Tensor o = segment_attention(q, k, v, segment_start, config_.attention_softcap);
   o = o.view({batch, groups, tokens, repeats * head_dim})
           .transpose(1, 2)
           .reshape({batch * tokens, groups * repeats * head_dim});
   if (block.attn_sub_norm.defined()) o = rms_norm(o, block.attn_sub_norm, eps);
-  return linear_group(o, {&block.o})[0];
+  return linear_group(o, {&block.o}, config_.attention_limit())[0];
 }
 
 Tensor Student::mlp(const Block& block, const Tensor& x) const {
-  const auto gate_up = linear_group(x, {&block.gate, &block.up});
+  const auto gate_up = linear_group(x, {&block.gate, &block.up}, config_.mlp_limit());
   Tensor inner = glu(gate_up[0], gate_up[1], config_.activation);
   if (block.ffn_sub_norm.defined()) inner = rms_norm(inner, block.ffn_sub_norm, config_.norm_eps);
-  return linear_group(inner, {&block.down})[0];
+  return linear_group(inner, {&block.down}, config_.down_limit())[0];
 }
 
 Tensor Student::hidden(const Tensor& tokens, const Tensor& segment_start) const {

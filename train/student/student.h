@@ -44,6 +44,11 @@ class Student {
   // Derives ternary weights and scales; after each optimiser step and after loading.
   void refresh();
 
+  // Bits of the inputs of ternary layers, and of down's; as in ModelConfig.
+  void set_activation_bits(uint32_t bits, uint32_t down_bits);
+  // How much the layers of the blocks are quantised, from the next refresh() on: 1 is as served.
+  void set_strength(double strength) { strength_ = strength; }
+
   // Hidden states after the final norm, [N, D].
   torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& segment_start) const;
   // Mean loss over labelled tokens (scalar). sums is set.
@@ -66,7 +71,8 @@ class Student {
 
  private:
   torch::Tensor gain(const std::string& name, int64_t size);
-  LinearWeight matrix(const std::string& name, int64_t out, int64_t in, double std);
+  LinearWeight matrix(const std::string& name, int64_t out, int64_t in, double std,
+                      WeightKind kind);
   torch::Tensor attention(const Block& block, const torch::Tensor& x,
                           const torch::Tensor& segment_start) const;
   torch::Tensor mlp(const Block& block, const torch::Tensor& x) const;
@@ -81,6 +87,7 @@ class Student {
   LinearWeight embedding_, head_;
   torch::Tensor output_norm_;
   RopeTable rope_;
+  double strength_ = 1.0;
   bool recording_ = false;
   mutable std::vector<double> gains_;
 };

@@ -129,6 +129,28 @@ TEST(SegmentAttention, EqualsMaskedSoftmaxAndItsGradients) {
   expect_close(v.grad(), v2.grad(), 1e-4, "dv");
 }
 
+TEST(SegmentAttention, CappedScoresAreThatOfTheFormulaAndSoAreTheirGradients) {
+  const int64_t tokens = 90, dim = 16;
+  const double cap = 1.5;
+  Tensor q = (random({1, tokens, dim}, 30) * 2).requires_grad_(true);
+  Tensor k = (random({1, tokens, dim}, 31) * 2).requires_grad_(true);
+  Tensor v = random({1, tokens, dim}, 32).requires_grad_(true);
+  Tensor q2 = q.detach().clone().requires_grad_(true);
+  Tensor k2 = k.detach().clone().requires_grad_(true);
+  Tensor v2 = v.detach().clone().requires_grad_(true);
+  const Tensor o = segment_attention(q, k, v, at::zeros({1, tokens}, at::kInt), cap);
+  const Tensor scores = cap * at::tanh(at::bmm(q2, k2.transpose(1, 2)) / 4.0 / cap);
+  const Tensor mask = at::full({tokens, tokens}, -1e30).triu(1);
+  const Tensor o2 = at::bmm(at::softmax(scores + mask, -1), v2);
+  const Tensor weight = random(o2.sizes(), 33);
+  (o * weight).sum().backward();
+  (o2 * weight).sum().backward();
+  expect_close(o, o2, 1e-4, "o");
+  expect_close(q.grad(), q2.grad(), 1e-4, "dq");
+  expect_close(k.grad(), k2.grad(), 1e-4, "dk");
+  expect_close(v.grad(), v2.grad(), 1e-4, "dv");
+}
+
 TEST(SegmentAttention, NothingCrossesASegment) {
   Tensor q = random({1, 20, 8}, 14);
   Tensor k = random({1, 20, 8}, 15);
@@ -177,6 +199,41 @@ TEST(LinearGroup, BackwardIsTheStraightThroughEstimator) {
     expect_close(a.latent().grad(), at::mm(da.t(), seen), 1e-5, "dW");
     expect_close(b.latent().grad(), at::mm(db.t(), seen), 1e-5, "dW");
   }
+}
+
+TEST(LinearGroup, FourBitInputsAreSevenStepsEitherWay) {
+  LinearWeight weight(random({48, 128}, 34).set_requires_grad(true), LinearMode::ternary,
+                      at::kFloat);
+  weight.refresh();
+  Tensor x = random({20, 128}, 35).requires_grad_(true);
+  const auto tokens = quantize_tokens(x.detach(), 7.0F);
+  EXPECT_EQ(tokens.values.abs().max().item<int64_t>(), 7);
+  const Tensor seen = tokens.values * tokens.scale.unsqueeze(1);
+  const Tensor y = linear_group(x, {&weight}, 7.0F)[0];
+  expect_close(y, at::mm(seen, weight.dequantized().t()), 1e-5, "y");
+  const Tensor dy = random({20, 48}, 36);
+  (y * dy).sum().backward();
+  expect_close(weight.latent().grad(), at::mm(dy.t(), seen), 1e-5, "dW");
+  expect_close(x.grad(), at::mm(dy, weight.dequantized()), 1e-5, "dx");
+}
+
+TEST(LinearGroup, QuantisationGrowsWithItsStrength) {
+  LinearWeight weight(random({48, 128}, 37).set_requires_grad(true), LinearMode::ternary,
+                      at::kFloat);
+  const Tensor x = random({20, 128}, 38);
+  const auto tokens = quantize_tokens(x);
+  const Tensor whole = tokens.values * tokens.scale.unsqueeze(1);
+  for (const double strength : {0.0, 0.25, 0.75}) {
+    weight.refresh(strength);
+    const Tensor latent = weight.latent().detach();
+    const Tensor mixed = latent + strength * (weight.values() * weight.scale() - latent);
+    const Tensor seen = x + strength * (whole - x);
+    expect_close(weight.dequantized(), mixed, 1e-6, "W");
+    expect_close(linear_group(x, {&weight})[0], at::mm(seen, mixed.t()), 1e-5, "y");
+  }
+  weight.refresh(1.0);
+  EXPECT_TRUE(weight.is_integer());
+  expect_close(linear_group(x, {&weight})[0], at::mm(whole, weight.dequantized().t()), 1e-5, "y");
 }
 
 TEST(LinearGroup, Bf16GradientsAreCloseToFp32) {

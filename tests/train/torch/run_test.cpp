@@ -13,6 +13,8 @@
 #include "tests/support/test_model.h"
 #include "train/checkpoint.h"
 #include "train/export.h"
+#include "train/job/event.h"
+#include "train/run/quantization.h"
 #include "train/run/train.h"
 #include "train/trace/shard.h"
 #include "train/worker.h"
@@ -64,6 +66,7 @@ class RunTest : public ::testing::Test {
     return {root_ / name};
   }
 
+  void expect_engine_speaks_as_student(const job::JobFile& file, const ModelConfig& trained);
   void expect_engine_speaks_as_student(uint32_t window);
   static Student trained_student(const job::JobDirectory& place, const ModelConfig& config);
 
@@ -123,18 +126,17 @@ Student RunTest::trained_student(const job::JobDirectory& place, const ModelConf
   return student;
 }
 
-// Trains with a sliding window (0: none); the engine's greedy tokens must be the student's.
-void RunTest::expect_engine_speaks_as_student(uint32_t window) {
+// Trains; the engine's greedy tokens must be those of a student of the config it ended with.
+void RunTest::expect_engine_speaks_as_student(const job::JobFile& file,
+                                              const ModelConfig& trained) {
   const auto place = directory("job");
-  auto file = job(60);
-  file.train.model.sliding_window = window;
-  file.train.data.fim_rate = 0;
   ASSERT_TRUE(run(place, file));
   const auto loaded = load_model(place.model());
   ASSERT_TRUE(loaded) << loaded.error().message;
-
-  ASSERT_EQ((*loaded)->config.sliding_window, window);
-  const Student student = trained_student(place, file.train.model);
+  ASSERT_EQ((*loaded)->config.activation_bits, trained.activation_bits);
+  ASSERT_EQ((*loaded)->config.down_activation_bits, trained.down_activation_bits);
+  ASSERT_EQ((*loaded)->config.sliding_window, trained.sliding_window);
+  const Student student = trained_student(place, trained);
 
   engine::Engine engine(*loaded, {.n_threads = 1});
   std::vector<TokenId> prompt = (*loaded)->tokenizer->encode("def function_3_4(");
@@ -159,6 +161,13 @@ void RunTest::expect_engine_speaks_as_student(uint32_t window) {
   }
 }
 
+void RunTest::expect_engine_speaks_as_student(uint32_t window) {
+  auto file = job(60);
+  file.train.model.sliding_window = window;
+  file.train.data.fim_rate = 0;
+  expect_engine_speaks_as_student(file, file.train.model);
+}
+
 TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
   expect_engine_speaks_as_student(0);
 }
@@ -177,12 +186,114 @@ TEST_F(RunTest, ASlidingWindowIsTheEnginesToo) {
   for (int64_t t = 0; t < 40; ++t) EXPECT_EQ(a[t].equal(b[t]), t < 8) << t;
 }
 
-TEST_F(RunTest, TrainerAndEngineHaveTheSameAccumulators) {
+TEST_F(RunTest, FourBitsCappedScoresAndInt8AttentionAreTheEnginesToo) {
+  auto file = job(60);
+  file.train.data.fim_rate = 0;
+  file.train.model.d_ff = 320;
+  file.train.model.attention_softcap = 2;
+  file.train.model.ternary_attention = false;
+  file.train.quantization.activation_bits = 4;
+  ModelConfig trained = file.train.model;
+  trained.activation_bits = 4;
+  expect_engine_speaks_as_student(file, trained);
+}
+
+TEST_F(RunTest, FourBitsBeforeDownAreTheEnginesToo) {
+  auto file = job(40);
+  file.train.data.fim_rate = 0;
+  file.train.quantization.activation_bits = 4;
+  file.train.quantization.keep_a8_before_down = false;
+  ModelConfig trained = file.train.model;
+  trained.activation_bits = trained.down_activation_bits = 4;
+  expect_engine_speaks_as_student(file, trained);
+}
+
+// Numbers of the events that carry this message.
+std::vector<job::Event> events_with(const job::JobDirectory& place, const std::string& message) {
+  std::vector<job::Event> found;
+  std::istringstream lines(*read_file(place.events()));
+  for (std::string line; std::getline(lines, line);) {
+    const auto event = job::parse_event(line);
+    if (event && event->message == message) found.push_back(*event);
+  }
+  return found;
+}
+
+TEST_F(RunTest, TheFlipComesOnceAtItsTokensAndSurvivesResuming) {
+  auto file = job(8);
+  file.train.quantization.flip_to_a4_at_tokens = 900;
+  file.train.checkpoint_seconds = 0;
+  const auto straight = directory("straight");
+  ASSERT_TRUE(run(straight, file));
+  const auto flips = events_with(straight, "activations flip from 8 bits to 4");
+  ASSERT_EQ(flips.size(), 1U);
+  const double step = flips[0].numbers.at("step");
+  EXPECT_GE(flips[0].numbers.at("tokens"), 900);
+  EXPECT_LT(flips[0].numbers.at("tokens"), 900 + 256);  // within the step that reached it
+  ASSERT_LT(step, 7);
+
+  // Killed before the flip, and after it: the same flip, the same bytes.
+  for (const int from : {1, 7}) {
+    const auto parts = directory("parts" + std::to_string(from));
+    auto first = file;
+    first.train.budget.max_steps = from;
+    ASSERT_TRUE(run(parts, first));
+    fs::remove(parts.model());
+    ASSERT_TRUE(run(parts, file));
+    std::string skipped;
+    const auto a = load_newest_checkpoint(straight.checkpoints(), skipped);
+    const auto b = load_newest_checkpoint(parts.checkpoints(), skipped);
+    ASSERT_TRUE(a && b);
+    const auto state = torch::tensor({4.0, 8.0, step, flips[0].numbers.at("tokens")}, at::kDouble);
+    EXPECT_TRUE(a->tensors.at("run.quantization").equal(state));
+    EXPECT_TRUE(b->tensors.at("run.quantization").equal(state));
+    EXPECT_EQ(events_with(parts, flips[0].message).size(), 1U);
+    const auto model = read_model_file(parts.model());
+    ASSERT_TRUE(model);
+    EXPECT_EQ(model->tensors.config.activation_bits, 4U);
+    EXPECT_EQ(model->provenance.at("a4_from_step"), std::to_string(static_cast<int>(step)));
+  }
+}
+
+TEST(Quantization, IsAFunctionOfStepAndTokens) {
+  job::TrainSpec spec;
+  spec.budget.max_tokens = 1000;
+  spec.quantization.flip_to_a4_at_share = 0.9;
+  spec.quantization.lambda_warmup_steps = 4;
+  EXPECT_EQ(quantization_at(spec, 0, 0), (QuantizationPoint{8, 8, 0.0}));
+  EXPECT_EQ(quantization_at(spec, 3, 899), (QuantizationPoint{8, 8, 0.75}));
+  EXPECT_EQ(quantization_at(spec, 4, 900), (QuantizationPoint{4, 8, 1.0}));
+  spec.quantization.keep_a8_before_down = false;
+  EXPECT_EQ(quantization_at(spec, 4, 900), (QuantizationPoint{4, 4, 1.0}));
+}
+
+TEST_F(RunTest, ADenseStudentIsConvertedByAWarmUp) {
+  auto dense = job(30);
+  dense.train.quantized = false;
+  const auto teacher = directory("dense");
+  ASSERT_TRUE(run(teacher, dense));
+  auto file = job(12);
+  file.init_checkpoints = teacher.checkpoints().string();
+  file.train.quantization.lambda_warmup_steps = 8;
+  file.train.log_every = 1;
+  const auto place = directory("converted");
+  ASSERT_TRUE(run(place, file));
+  const std::string events = *read_file(place.events());
+  EXPECT_NE(events.find("\"quantization\":0.5"), std::string::npos);
+  const auto loaded = load_model(place.model());
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ((*loaded)->config.weights, WeightKind::ternary);
+}
+
+// By the largest magnitude of an activation.
+class Accumulators : public ::testing::TestWithParam<float> {};
+
+TEST_P(Accumulators, AreTheSameInTrainerAndEngine) {
   torch::manual_seed(7);
   LinearWeight weight(at::randn({96, 512}).set_requires_grad(true), LinearMode::ternary,
                       at::kFloat);
   weight.refresh();
-  const QuantizedTokens x = quantize_tokens(at::randn({33, 512}) * 3);
+  const QuantizedTokens x = quantize_tokens(at::randn({33, 512}) * 3, GetParam());
   const torch::Tensor trainer = integer_accumulators(x, weight);
 
   const int8_t* values = weight.values().data_ptr<int8_t>();
@@ -214,6 +325,8 @@ TEST_F(RunTest, TrainerAndEngineHaveTheSameAccumulators) {
   const auto exact = at::mm(x.values.to(at::kDouble), weight.values().to(at::kDouble).t());
   EXPECT_TRUE(trainer.to(at::kDouble).equal(exact));
 }
+
+INSTANTIATE_TEST_SUITE_P(EightAndFourBits, Accumulators, ::testing::Values(127.0F, 7.0F));
 
 TEST_F(RunTest, TracesTeachAndAForeignTokenizerIsRefused) {
   const auto shard = root_ / "00000.shard";

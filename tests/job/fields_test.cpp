@@ -129,10 +129,10 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
         "/model/ternary_attention", "/model/ternary_mlp", "/quantization/keep_a8_before_down"}) {
     for (const json& bad : {json(1), json("true"), json::array()}) expect_refused(flag, bad);
   }
-  for (const char* name : {"/kind", "/model/activation", "/model/weights", "/optimizer/kind",
-                           "/optimizer/schedule", "/optimizer/weight_decay_schedule",
-                           "/optimizer/polarize", "/health/action", "/precision",
-                           "/loss/divergence"}) {
+  for (const char* name :
+       {"/kind", "/model/activation", "/model/weights", "/optimizer/kind", "/optimizer/schedule",
+        "/optimizer/weight_decay_schedule", "/optimizer/polarize", "/health/action", "/precision",
+        "/loss/divergence"}) {
     for (const json& bad : {json("other"), json(""), json(1)}) expect_refused(name, bad);
   }
   for (const json& bad : {json("none"), json(""), json(1)}) expect_refused("/loss/tail", bad);
@@ -143,9 +143,8 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
       expect_refused(name, bad);
     }
   }
-  for (const char* object :
-       {"/model", "/data", "/budget", "/optimizer", "/health", "/loss", "/tokenizer",
-        "/quantization"}) {
+  for (const char* object : {"/model", "/data", "/budget", "/optimizer", "/health", "/loss",
+                             "/tokenizer", "/quantization"}) {
     for (const json& bad : {json("starter"), json(1), json::array({1})})
       expect_refused(object, bad);
   }

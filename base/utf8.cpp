@@ -66,6 +66,14 @@ std::string utf8_replace_invalid(std::string_view bytes) {
   return out;
 }
 
+std::string utf8_encode(char32_t code) {
+  const auto tail = [&](int shift) { return static_cast<char>(0x80U | (code >> shift & 0x3FU)); };
+  if (code < 0x80) return {static_cast<char>(code)};
+  if (code < 0x800) return {static_cast<char>(0xC0U | code >> 6), tail(0)};
+  if (code < 0x10000) return {static_cast<char>(0xE0U | code >> 12), tail(6), tail(0)};
+  return {static_cast<char>(0xF0U | code >> 18), tail(12), tail(6), tail(0)};
+}
+
 bool utf8_is_valid(std::string_view bytes) {
   while (!bytes.empty()) {
     const Part part = next_part(bytes);

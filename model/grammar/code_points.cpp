@@ -1,38 +1,22 @@
 #include "model/grammar/code_points.h"
 
 #include <algorithm>
+#include <string>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 namespace tristill {
 namespace {
 
 constexpr uint32_t kFirstSurrogate = 0xD800, kLastSurrogate = 0xDFFF;
 
-size_t encode(uint32_t c, std::array<uint8_t, 4>& bytes) {
-  const auto tail = [](uint32_t bits) { return static_cast<uint8_t>(0x80 | (bits & 0x3F)); };
-  if (c < 0x80) {
-    bytes = {static_cast<uint8_t>(c)};
-    return 1;
-  }
-  if (c < 0x800) {
-    bytes = {static_cast<uint8_t>(0xC0 | c >> 6), tail(c)};
-    return 2;
-  }
-  if (c < 0x10000) {
-    bytes = {static_cast<uint8_t>(0xE0 | c >> 12), tail(c >> 6), tail(c)};
-    return 3;
-  }
-  bytes = {static_cast<uint8_t>(0xF0 | c >> 18), tail(c >> 12), tail(c >> 6), tail(c)};
-  return 4;
-}
-
 // Of code points that are spelled with equally many bytes. Where both ends differ in an early byte,
 // the later ones must run through all of 80..BF: else the range is cut at the next such border.
 void split(uint32_t low, uint32_t high, std::vector<Utf8Ranges>& out) {
-  std::array<uint8_t, 4> first = {}, last = {};
   while (low <= high) {
-    const size_t size = encode(low, first);
+    const std::string first = utf8_encode(low);
+    const size_t size = first.size();
     uint32_t end = high;
     for (size_t tail = 1; tail < size; ++tail) {
       const uint32_t mask = (1U << (6 * tail)) - 1;
@@ -40,9 +24,11 @@ void split(uint32_t low, uint32_t high, std::vector<Utf8Ranges>& out) {
       if ((low & mask) != 0) end = low | mask;
       else if ((end & mask) != mask) end = (end & ~mask) - 1;
     }
-    encode(end, last);
+    const std::string last = utf8_encode(end);
     Utf8Ranges ranges{.size = size};
-    for (size_t i = 0; i < size; ++i) ranges.bytes[i] = {first[i], last[i]};
+    for (size_t i = 0; i < size; ++i) {
+      ranges.bytes[i] = {static_cast<uint8_t>(first[i]), static_cast<uint8_t>(last[i])};
+    }
     out.push_back(ranges);
     low = end + 1;
   }

@@ -54,14 +54,6 @@ size_t offset_of_character(std::string_view bytes, size_t n) {
   return at;
 }
 
-std::string encode_character(char32_t code) {
-  const auto tail = [&](int shift) { return static_cast<char>(0x80U | (code >> shift & 0x3FU)); };
-  if (code < 0x80) return {static_cast<char>(code)};
-  if (code < 0x800) return {static_cast<char>(0xC0U | code >> 6), tail(0)};
-  if (code < 0x10000) return {static_cast<char>(0xE0U | code >> 12), tail(6), tail(0)};
-  return {static_cast<char>(0xF0U | code >> 18), tail(12), tail(6), tail(0)};
-}
-
 std::u32string decode_characters(std::string_view bytes) {
   std::u32string codes;
   for (size_t at = 0; at < bytes.size();) {

@@ -22,7 +22,6 @@ size_t count_characters(std::string_view bytes);
 // The byte at which character number n begins; bytes.size() when there are not so many.
 size_t offset_of_character(std::string_view bytes, size_t n);
 
-std::string encode_character(char32_t code);
 std::u32string decode_characters(std::string_view bytes);
 
 bool is_space(char32_t code);  // as str.isspace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "server/jinja/characters.h"
 #include "server/jinja/context.h"
 
@@ -98,7 +99,7 @@ class Escapes {
     if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) {
       throw Failure{"an escape in a string names no character", line_};
     }
-    return encode_character(code);
+    return utf8_encode(code);
   }
 
   std::string_view body_;

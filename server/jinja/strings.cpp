@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/utf8.h"
 #include "server/jinja/characters.h"
 
 namespace tristill::jinja {
@@ -35,7 +36,7 @@ Text mapped(Context& context, const Text& text, const Change& change) {
     const Character character = character_at(text.bytes(), at);
     const char32_t code = change(character.code, previous);
     if (code == character.code) out.append(text, at, at + character.length);
-    else out.append(encode_character(code), text.origin_at(at));
+    else out.append(utf8_encode(code), text.origin_at(at));
     previous = character.code;
     at += character.length;
   }

@@ -17,8 +17,6 @@ using engine::FinishReason;
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kSilence{250};  // after which daemon and client are looked after
-
 uint64_t random_seed() {
   const std::string digits = http::random_hex(8);
   uint64_t seed = 0;

@@ -41,6 +41,8 @@ nlohmann::json to_json(const Usage& usage);
 class Completion {
  public:
   enum class Outcome { finished, client_left, superseded };
+  // Without news, after which daemon, client and clock are looked after.
+  static constexpr std::chrono::milliseconds kSilence{250};
 
   // Submits all choices, or says why not (and then nothing runs).
   // Errors: those of prompts and of the engine; invalid_argument for ids outside the vocabulary,

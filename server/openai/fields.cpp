@@ -1,32 +1,15 @@
 #include "server/openai/fields.h"
 
+#include "base/json_depth.h"
+
 namespace tristill::openai {
 namespace {
 
 constexpr int kMaxDepth = 32;
 
-bool is_too_deep(std::string_view text) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      else if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kMaxDepth) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 template <class Json>
 Result<Json> parse_bounded(std::string_view text) {
-  if (is_too_deep(text)) {
+  if (nests_deeper_than(kMaxDepth, text)) {
     return Error{ErrorCode::invalid_argument, "the body is nested deeper than 32 levels", ""};
   }
   auto json = Json::parse(text, nullptr, /*allow_exceptions=*/false);

@@ -16,7 +16,6 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kSilence{250};         // after which client and clock are looked after
 constexpr milliseconds kFirstTokenWait{2000};  // for an early failure to become a status
 constexpr std::chrono::seconds kPing{15};      // comments on a silent stream
 
@@ -115,7 +114,7 @@ bool EventStream::write_all(http::StreamWriter& writer) {
   for (bool all_said = false; !all_said;) {
     all_said = completion_.finished();  // then this round says the rest
     if (!write(writer, news()) || writer.client_gone()) return false;
-    if (!all_said) completion_.advance(kSilence);
+    if (!all_said) completion_.advance(Completion::kSilence);
   }
   std::string end;
   if (const json last = dialect_.last_event(completion_); !last.is_null()) end = sse(last);
@@ -131,7 +130,8 @@ const Choice* early_failure(Completion& completion, const std::function<bool()>&
     return std::any_of(choices.begin(), choices.end(),
                        [](const Choice& choice) { return choice.has_news(); });
   };
-  while (!has_news() && Clock::now() < until && !client_gone()) completion.advance(kSilence);
+  while (!has_news() && Clock::now() < until && !client_gone())
+    completion.advance(Completion::kSilence);
   return failed_choice(completion);
 }
 

@@ -2,47 +2,35 @@
 // followed, and whatever it lets come is taken.
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "base/check.h"
 #include "model/grammar/gbnf.h"
 #include "model/grammar/grammar_state.h"
 #include "server/openai/response_format.h"
+#include "tests/model/listed_tokens.h"
 
 namespace {
 
 using namespace tristill;
 
 // Printable bytes, a line break, and the bytes of two characters beyond ASCII.
-class FewBytes final : public Tokenizer {
- public:
-  FewBytes() {
-    for (char c = ' '; c <= '~'; ++c) tokens_.emplace_back(1, c);
-    for (const char* token :
-         {"\n", "\xC3", "\xA9", "\xF0\x9F\x98\x80", "\",\"", "\":", "{\"", "}]"}) {
-      tokens_.emplace_back(token);
-    }
+std::shared_ptr<const Tokenizer> few_bytes() {
+  std::vector<std::string> tokens;
+  for (char c = ' '; c <= '~'; ++c) tokens.emplace_back(1, c);
+  for (const char* token :
+       {"\n", "\xC3", "\xA9", "\xF0\x9F\x98\x80", "\",\"", "\":", "{\"", "}]"}) {
+    tokens.emplace_back(token);
   }
-  std::vector<TokenId> encode(std::string_view) const override { return {}; }
-  std::string_view bytes_of(TokenId id) const override { return tokens_[static_cast<size_t>(id)]; }
-  std::string_view piece_of(TokenId id) const override { return bytes_of(id); }
-  size_t vocab_size() const override { return tokens_.size(); }
-  const SpecialTokens& special() const override { return special_; }
-  const ControlPieces& control_pieces() const override { return control_pieces_; }
-  std::string_view serialized() const override { return {}; }
-  const std::string& fingerprint() const override { return fingerprint_; }
-
- private:
-  std::vector<std::string> tokens_;
-  SpecialTokens special_;
-  ControlPieces control_pieces_;
-  std::string fingerprint_;
-};
+  return std::make_shared<ListedTokens>(std::move(tokens));
+}
 
 // Writes a text that the choices lead to. Only following it may be refused, as too costly.
 void follow(const std::shared_ptr<const Grammar>& grammar, const uint8_t* choices, size_t n) try {
-  static const auto trie = std::make_shared<TokenTrie>(std::make_shared<FewBytes>());
+  static const auto trie = std::make_shared<TokenTrie>(few_bytes());
   GrammarState state(grammar, trie, {});
   std::vector<float> logits;
   for (size_t i = 0; i < std::min<size_t>(n, 40); ++i) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/json_depth.h"
 #include "base/utf8.h"
 
 namespace tristill::job {
@@ -11,25 +12,6 @@ using nlohmann::json;
 constexpr int kMaxDepth = 16;
 constexpr size_t kMaxShownName = 64;  // of a field we do not know
 
-bool is_too_deep(std::string_view text) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      else if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kMaxDepth) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 Error bad(std::string message, std::string param) {
   return {ErrorCode::invalid_argument, std::move(message), std::move(param)};
 }
@@ -37,7 +19,8 @@ Error bad(std::string message, std::string param) {
 }  // namespace
 
 Result<json> parse_json_object(std::string_view text) {
-  if (is_too_deep(text)) return bad("the JSON is nested deeper than 16 levels", "");
+  if (nests_deeper_than(kMaxDepth, text))
+    return bad("the JSON is nested deeper than 16 levels", "");
   // The parser takes a NUL for the end and would not see what follows.
   if (text.find('\0') != std::string_view::npos) return bad("not valid JSON: a NUL byte", "");
   auto value = json::parse(text, nullptr, /*allow_exceptions=*/false);

@@ -11,52 +11,14 @@
 
 #include "base/result.h"
 #include "model/config.h"
+#include "train/job/budget_spec.h"
+#include "train/job/data_spec.h"
 #include "train/job/loss_spec.h"
+#include "train/job/model_spec.h"
 #include "train/job/optimizer_spec.h"
+#include "train/job/quantization_spec.h"
 
 namespace tristill::job {
-
-// A named directory of source files. Names, not paths: the daemon maps them under its data root
-// (DATA/corpora/NAME); "python-stdlib" is the standard library of the machine's python3.
-struct CorpusSource {
-  std::string name;
-  std::vector<std::string> extensions = {".py"};
-  double weight = 1.0;  // relative share of batches
-};
-
-struct TokenizerSpec {
-  std::string from_model;      // take that served model's; empty: train one
-  uint32_t vocab_size = 4096;  // when trained
-};
-
-struct DataSpec {
-  std::vector<CorpusSource> corpora;
-  std::vector<std::string> traces;  // names given to POST /traces?name=
-  double trace_weight = 1.0;        // share of trace batches against the corpora's weights
-  double fim_rate = 0.5;            // share of documents turned to fill-in-the-middle
-  double spm_rate = 0.5;            // of those, the share in SPM order
-  double held_out = 0.05;           // share of files kept for validation, by hash of the path
-};
-
-struct BudgetSpec {
-  std::optional<uint64_t> max_steps, max_tokens;
-  std::optional<double> max_seconds;
-};
-
-// How the student quantises what its ternary layers take in. The output head always takes 8 bits.
-struct QuantizationSpec {
-  uint32_t activation_bits = 8;     // 8 or 4, from the first step on
-  bool keep_a8_before_down = true;  // with 4 bits: the input of down_proj keeps 8
-  // From 8 bits to 4 once so many labelled tokens were trained on: a number of them, or a share of
-  // budget.max_tokens. At most one of the two.
-  std::optional<uint64_t> flip_to_a4_at_tokens;
-  std::optional<double> flip_to_a4_at_share;
-  // Over so many first steps quantisation grows from none to whole: for weights of full precision.
-  uint32_t lambda_warmup_steps = 0;
-};
-
-// Labelled tokens at which the job flips to 4 bits, if it does.
-std::optional<uint64_t> flip_tokens(const QuantizationSpec& quantization, const BudgetSpec& budget);
 
 enum class Precision { bf16, fp32 };
 
@@ -91,10 +53,6 @@ Result<TrainSpec> parse_train_spec(std::string_view json);
 
 // The complete spec, defaults filled in, as JSON text: what is stored and shown.
 std::string format_train_spec(const TrainSpec& spec);
-
-// JSON object -> ModelConfig (the files in configs/models/). Used by the spec above.
-Result<ModelConfig> parse_model_config(std::string_view json);
-std::string format_model_config(const ModelConfig& config);
 
 // job.json: what the daemon leaves in the job's directory for the worker.
 struct ResolvedCorpus {

@@ -25,7 +25,8 @@ MAX_SOURCE = 700
 TRAIN_EDGES = ["train/job", "train/trace", "train/teacher"]
 SERVER_PARTS = ["server/http", "server/access", "server/jinja", "server/chat", "server/models",
                 "server/ops", "server/openai", "server/compat", "server/jobs", "server/traces"]
-ANYTHING = ["base", "model", "model/engine", "train", "train/plugin", *TRAIN_EDGES, "server",
+ANYTHING = ["base", "model", "model/engine", "train", "train/convert", "train/plugin",
+            *TRAIN_EDGES, "server",
             *SERVER_PARTS, "client", "tests", "bench"]
 LAYERS = {
     "base": ["base"],
@@ -34,8 +35,9 @@ LAYERS = {
     "train/job": ["base", "model", "train/job"],
     "train/trace": ["base", "model", "train/job", "train/trace"],
     "train/teacher": ["base", "model", *TRAIN_EDGES],
+    "train/convert": ["base", "model", "train/convert"],
     "train/plugin": ["base", "model", "train"],
-    "train": ["base", "model", "model/engine", "train", *TRAIN_EDGES],
+    "train": ["base", "model", "model/engine", "train", "train/convert", *TRAIN_EDGES],
     "server/http": ["base", "server/http"],
     "server/access": ["base", "train/job", "server/http", "server/access"],
     "server/jinja": ["base", "server/jinja"],
@@ -61,9 +63,9 @@ LAYERS = {
 # Which library may be included where: a pattern of the include, and of the paths that may.
 LIBRARIES = [
     ("torch", r"(torch|ATen|c10|caffe2)/",
-     r"train/(?!job/|trace/|teacher/|plugin/)|tests/train/|bench/"),
+     r"train/(?!job/|trace/|teacher/|convert/|plugin/)|tests/train/|bench/"),
     ("spdlog", r"spdlog/", r"base/log\.cpp$"),
-    ("JSON", r"nlohmann/", r"train/(job|trace|teacher)/|server/|client/|tests/|bench/"),
+    ("JSON", r"nlohmann/", r"train/(job|trace|teacher|convert)/|server/|client/|tests/|bench/"),
     ("intrinsics", r"(\w*intrin|arm_neon|arm_sve)\.h", r"model/kernels/"),
     ("cpp-httplib", r"httplib\.h", r"server/http/|tests/"),
     ("SQLite", r"sqlite3\.h", r"server/jobs/|tests/"),

@@ -12,7 +12,8 @@
 #include "base/log.h"
 #include "train/event_log.h"
 #include "train/job/directory.h"
-#include "train/job/spec.h"
+#include "train/job/job_file.h"
+#include "train/run/dryrun.h"
 #include "train/run/train.h"
 
 namespace tristill::train {
@@ -53,6 +54,9 @@ Result<Outcome> work(const job::JobDirectory& directory, EventLog& events) {
     if (!text) return text.error();
     auto file = job::parse_job_file(*text);
     if (!file) return file.error();
+    if (std::holds_alternative<job::DryRunSpec>(file->spec)) {
+      return run_dryrun(directory, *file, events, stop_wanted);
+    }
     return run_train(directory, *file, events, stop_wanted);
   } catch (const std::bad_alloc&) {
     return Error{ErrorCode::resource_exhausted, "out of memory; lower batch_tokens or the model",

@@ -31,57 +31,97 @@ std::optional<std::filesystem::path> look_up(const Lookup& lookup, const std::st
   return lookup ? lookup(name) : std::nullopt;
 }
 
-}  // namespace
-
-Result<job::JobFile> resolve_inputs(const std::string& id, job::TrainSpec spec,
-                                    const NamedInputs& inputs) {
-  job::JobFile file;
-  file.id = id;
-  if (!is_name(spec.name)) {
-    return Error{ErrorCode::invalid_argument,
-                 "name is \"" + spec.name + "\"; accepted are " + std::string(kAcceptedNames),
-                 "name"};
-  }
-  for (size_t i = 0; i < spec.data.corpora.size(); ++i) {
-    const job::CorpusSource& source = spec.data.corpora[i];
+Result<void> resolve_data(const job::DataSpec& data, const NamedInputs& inputs,
+                          job::JobFile& file) {
+  for (size_t i = 0; i < data.corpora.size(); ++i) {
+    const job::CorpusSource& source = data.corpora[i];
     auto folder = look_up(inputs.corpus, source.name);
     if (!folder) folder = find_corpus(inputs.data_dir, source.name);
     if (!folder) return unknown_corpus(source.name, i, inputs);
     file.corpora.push_back({source, folder->string()});
   }
-  for (size_t i = 0; i < spec.data.traces.size(); ++i) {
-    const auto shard = look_up(inputs.trace_shard, spec.data.traces[i]);
+  for (size_t i = 0; i < data.traces.size(); ++i) {
+    const auto shard = look_up(inputs.trace_shard, data.traces[i]);
     if (!shard) {
       return Error{
           ErrorCode::invalid_argument,
-          "trace set \"" + spec.data.traces[i] +
+          "trace set \"" + data.traces[i] +
               "\" does not exist; GET /traces lists the sets, POST /traces?name= makes one",
           "data.traces[" + std::to_string(i) + "]"};
     }
     file.trace_shards.push_back(shard->string());
   }
-  if (!spec.tokenizer.from_model.empty()) {
-    const auto model = look_up(inputs.model, spec.tokenizer.from_model);
+  return {};
+}
+
+Result<void> resolve_tokenizer(const job::TokenizerSpec& tokenizer, const NamedInputs& inputs,
+                               job::JobFile& file) {
+  if (!tokenizer.from_model.empty()) {
+    const auto model = look_up(inputs.model, tokenizer.from_model);
     if (!model) {
       return Error{ErrorCode::invalid_argument,
-                   "model \"" + spec.tokenizer.from_model +
+                   "model \"" + tokenizer.from_model +
                        "\" is not served here; GET /v1/models lists the models",
                    "tokenizer.from_model"};
     }
     file.tokenizer_model = model->string();
   }
-  if (!spec.init_from.empty()) {
-    const job::JobDirectory other{inputs.data_dir / "jobs" / spec.init_from};
+  if (!tokenizer.from_job.empty()) {
+    const job::JobDirectory other{inputs.data_dir / "jobs" / tokenizer.from_job};
     std::error_code none;
-    if (!std::filesystem::is_directory(other.checkpoints(), none)) {
+    if (!std::filesystem::is_regular_file(other.tokenizer(), none)) {
       return Error{
           ErrorCode::invalid_argument,
-          "job \"" + spec.init_from + "\" has no checkpoint here; GET /jobs lists the jobs",
-          "init_from"};
+          "job \"" + tokenizer.from_job +
+              "\" has no tokenizer here; GET /jobs lists the jobs, kind tokenizer makes one",
+          "tokenizer.from_job"};
     }
-    file.init_checkpoints = other.checkpoints().string();
+    file.tokenizer_pieces = other.tokenizer().string();
   }
-  file.train = std::move(spec);
+  return {};
+}
+
+Result<void> resolve_init(const std::string& init_from, const NamedInputs& inputs,
+                          job::JobFile& file) {
+  if (init_from.empty()) return {};
+  const job::JobDirectory other{inputs.data_dir / "jobs" / init_from};
+  std::error_code none;
+  if (!std::filesystem::is_directory(other.checkpoints(), none)) {
+    return Error{ErrorCode::invalid_argument,
+                 "job \"" + init_from + "\" has no checkpoint here; GET /jobs lists the jobs",
+                 "init_from"};
+  }
+  file.init_checkpoints = other.checkpoints().string();
+  return {};
+}
+
+Result<void> resolve(const job::TrainSpec& spec, const NamedInputs& inputs, job::JobFile& file) {
+  if (auto ok = resolve_data(spec.data, inputs, file); !ok) return ok;
+  if (auto ok = resolve_tokenizer(spec.tokenizer, inputs, file); !ok) return ok;
+  return resolve_init(spec.init_from, inputs, file);
+}
+
+Result<void> resolve(const job::TokenizerJob& spec, const NamedInputs& inputs, job::JobFile& file) {
+  return resolve_data(spec.data, inputs, file);
+}
+
+// Its job's data is not read, so it need not be there.
+Result<void> resolve(const job::DryRunSpec&, const NamedInputs&, job::JobFile&) { return {}; }
+
+}  // namespace
+
+Result<job::JobFile> resolve_inputs(const std::string& id, job::JobSpec spec,
+                                    const NamedInputs& inputs) {
+  job::JobFile file;
+  file.id = id;
+  if (const std::string& name = name_of(spec); !is_name(name)) {
+    return Error{ErrorCode::invalid_argument,
+                 "name is \"" + name + "\"; accepted are " + std::string(kAcceptedNames), "name"};
+  }
+  const auto resolved =
+      std::visit([&](const auto& one) { return resolve(one, inputs, file); }, spec);
+  if (!resolved) return resolved.error();
+  file.spec = std::move(spec);
   return file;
 }
 

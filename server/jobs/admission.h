@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "train/job/spec.h"
+#include "train/job/job_file.h"
 
 namespace tristill::jobs {
 
@@ -22,7 +22,7 @@ struct NamedInputs {
 };
 
 // Errors: invalid_argument, param the field of the unknown name ("data.corpora[0].name").
-Result<job::JobFile> resolve_inputs(const std::string& id, job::TrainSpec spec,
+Result<job::JobFile> resolve_inputs(const std::string& id, job::JobSpec spec,
                                     const NamedInputs& inputs);
 
 }  // namespace tristill::jobs

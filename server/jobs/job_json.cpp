@@ -4,6 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "train/job/job_spec.h"
+
 namespace tristill::jobs {
 namespace {
 
@@ -102,14 +104,26 @@ Json hyperparameters(const Json& spec) {
   return parameters;
 }
 
+// A train job's model under its name, or the file that another kind leaves.
+std::string result_file(const Job& job) {
+  if (job.fine_tuned_model) return *job.fine_tuned_model + ".gguf";
+  const auto spec = job::parse_job_spec(job.spec);
+  return spec ? job::result_file(*spec) : std::string();
+}
+
+std::string method(const Json& spec) {
+  const Json kind = field(spec, "kind");
+  if (kind != "train") return kind.is_string() ? kind.get<std::string>() : std::string("unknown");
+  return field(field(spec, "data"), "traces").empty() ? "supervised" : "distillation";
+}
+
 Json to_json(const JobView& view) {
   const Job& job = view.job;
   const Json spec = Json::parse(job.spec, nullptr, false);
-  const bool distils = !field(field(spec, "data"), "traces").empty();
   const bool done = job.state == JobState::succeeded;
   return {{"id", job.id},
           {"object", "fine_tuning.job"},
-          {"kind", "train"},
+          {"kind", field(spec, "kind")},
           {"created_at", seconds(job.created_at)},
           {"started_at", seconds_or_null(job.started_at)},
           {"finished_at", seconds_or_null(job.finished_at)},
@@ -119,13 +133,13 @@ Json to_json(const JobView& view) {
           {"model", job.name},
           {"fine_tuned_model", job.fine_tuned_model ? Json(*job.fine_tuned_model) : Json(nullptr)},
           {"organization_id", "tristill"},
-          {"result_files", done ? Json::array({job.name + ".gguf"}) : Json::array()},
+          {"result_files", done ? Json::array({result_file(job)}) : Json::array()},
           {"trained_tokens", trained_tokens(view)},
           {"training_file", training_file(field(spec, "data"))},
           {"validation_file", nullptr},
           {"hyperparameters", hyperparameters(spec)},
           {"seed", field(spec, "seed").is_number() ? field(spec, "seed") : Json(0)},
-          {"method", {{"type", distils ? "distillation" : "supervised"}}},
+          {"method", {{"type", method(spec)}}},
           {"metadata", Json::object()},
           {"progress", progress_of(view)},
           {"spec", spec.is_discarded() ? Json(nullptr) : spec}};

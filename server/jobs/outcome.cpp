@@ -103,7 +103,7 @@ Verdict judge(const Job& job, const std::optional<job::Event>& result, const Pro
   if (!result) return judge_death(job, end);
   const std::string outcome = text_of(*result, "outcome");
   if (outcome == "succeeded") {
-    return {.next = NextStep::publish, .message = {}, .failure = {}, .failures = job.failures};
+    return {.next = NextStep::finish, .message = {}, .failure = {}, .failures = job.failures};
   }
   if (outcome == "interrupted") {
     return {.next = NextStep::queue,

@@ -24,7 +24,7 @@ std::string in_words(const ProcessEnd& end);
 inline constexpr int64_t kMaxRetries = 3;
 
 enum class NextStep {
-  publish,  // the model is there: serve it, then succeeded
+  finish,  // what was to be made is there: serve a model, then succeeded
   queue,    // once more, from the newest checkpoint
   pause,    // waits for a person; its failure says for what
   fail,

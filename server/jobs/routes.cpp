@@ -7,7 +7,7 @@
 #include "base/sha256.h"
 #include "server/http/error.h"
 #include "server/jobs/job_json.h"
-#include "train/job/spec.h"
+#include "train/job/job_spec.h"
 
 namespace tristill::jobs {
 namespace {
@@ -151,11 +151,11 @@ Result<Job> JobRoutes::accept(const Request& request) {
     if (!known) return known.error();
     if (*known) return **known;
   }
-  auto spec = job::parse_train_spec(request.body);
+  auto spec = job::parse_job_spec(request.body);
   if (!spec) return spec.error();
   if (auto inputs = resolve_inputs("", *spec, parts_.inputs); !inputs) return inputs.error();
-  return parts_.store.add({.name = spec->name,
-                           .spec = job::format_train_spec(*spec),
+  return parts_.store.add({.name = name_of(*spec),
+                           .spec = job::format_job_spec(*spec),
                            .idempotency_key = *key,
                            .body_digest = digest},
                           parts_.max_waiting);

@@ -8,7 +8,7 @@
 #include "server/jobs/routes.h"
 #include "server/jobs/store.h"
 #include "server/jobs/supervisor.h"
-#include "train/job/spec.h"
+#include "train/job/job_spec.h"
 
 namespace tristill::jobs {
 namespace {
@@ -82,8 +82,10 @@ bool JobService::uses_traces(std::string_view name) const {
       parts_->store->in_states({JobState::queued, JobState::running, JobState::pausing,
                                 JobState::paused, JobState::cancelling});
   return std::ranges::any_of(jobs, [&](const Job& job) {
-    const auto spec = job::parse_train_spec(job.spec);
-    return spec && std::ranges::find(spec->data.traces, name) != spec->data.traces.end();
+    const auto spec = job::parse_job_spec(job.spec);
+    const auto* train = spec ? std::get_if<job::TrainSpec>(&*spec) : nullptr;
+    return train != nullptr &&
+           std::ranges::find(train->data.traces, name) != train->data.traces.end();
   });
 }
 

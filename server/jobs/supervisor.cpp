@@ -6,7 +6,7 @@
 #include "base/atomic_file.h"
 #include "base/log.h"
 #include "server/jobs/error_name.h"
-#include "train/job/spec.h"
+#include "train/job/job_file.h"
 
 namespace tristill::jobs {
 namespace {
@@ -129,7 +129,7 @@ Result<void> Supervisor::prepare_directory(const Job& job) {
                  "cannot create " + where.root.string() + ": " + error.message(), ""};
   }
   if (std::filesystem::exists(where.job_file(), error)) return {};
-  auto spec = job::parse_train_spec(job.spec);
+  auto spec = job::parse_job_spec(job.spec);
   if (!spec) return spec.error();
   auto file = resolve_inputs(job.id, std::move(*spec), options_.inputs);
   if (!file) return file.error();
@@ -198,20 +198,7 @@ Result<Job> Supervisor::carry_out(const Job& job, const Verdict& verdict) {
                     .fine_tuned_model = {},
                     .failures = verdict.failures};
   switch (verdict.next) {
-    case NextStep::publish: {
-      const auto deployed =
-          deploy_model(directory(job.id).model(), options_.inputs.data_dir / "models", job.name,
-                       options_.publish_model);
-      if (deployed) {
-        change.to = JobState::succeeded;
-        change.message = "Job succeeded; model " + job.name + " is served";
-        change.fine_tuned_model = job.name;
-      } else {
-        change.message = "the trained model cannot be served: " + deployed.error().message;
-        change.failure = JobFailure{error_name(deployed.error().code), change.message, {}};
-      }
-      break;
-    }
+    case NextStep::finish: finish(job, change); break;
     case NextStep::queue:
       change.to = job.state == JobState::pausing ? JobState::paused : JobState::queued;
       break;
@@ -223,6 +210,27 @@ Result<Job> Supervisor::carry_out(const Job& job, const Verdict& verdict) {
     case NextStep::cancel: change.to = JobState::cancelled; break;
   }
   return store_.change(job.id, change);
+}
+
+// A train job's model is served; what other kinds made stays in the job's directory.
+void Supervisor::finish(const Job& job, Transition& change) const {
+  const auto spec = job::parse_job_spec(job.spec);
+  CHECK(spec.has_value());
+  change.to = JobState::succeeded;
+  if (!std::holds_alternative<job::TrainSpec>(*spec)) {
+    change.message = "Job succeeded; " + result_file(*spec) + " is in its directory";
+    return;
+  }
+  const auto deployed = deploy_model(directory(job.id).model(), options_.inputs.data_dir / "models",
+                                     job.name, options_.publish_model);
+  if (deployed) {
+    change.message = "Job succeeded; model " + job.name + " is served";
+    change.fine_tuned_model = job.name;
+    return;
+  }
+  change.to = JobState::failed;
+  change.message = "the trained model cannot be served: " + deployed.error().message;
+  change.failure = JobFailure{error_name(deployed.error().code), change.message, {}};
 }
 
 void Supervisor::fail(const std::string& id, const Error& error) {

@@ -67,6 +67,7 @@ class Supervisor {
   void pass_on_wishes();
   void conclude(const std::string& id, const ProcessEnd& end);
   Result<Job> carry_out(const Job& job, const Verdict& verdict);
+  void finish(const Job& job, Transition& change) const;
   void fail(const std::string& id, const Error& error);
   void follow(const Job& job, WorkerProcess process);
 

@@ -61,6 +61,33 @@ def test_the_tiny_job_ends_as_a_served_model(own_daemon, tiny_job, model):
     assert again["choices"][0]["text"] == answer.choices[0].text
 
 
+@needs_worker
+def test_a_dry_run_compares_what_it_predicted(own_daemon, tiny_job):
+    inner = tiny_job | {"batch_tokens": 512, "sequence_length": 128, "threads": 1}
+    created = own_daemon.post("/jobs", {"kind": "dryrun", "name": "try-tiny", "job": inner})
+    job = own_daemon.wait_job(created["id"])
+    assert job["status"] == "succeeded", (job["error"], own_daemon.log_text())
+    assert job["kind"] == "dryrun" and job["result_files"] == ["dryrun.json"]
+    metrics = job["progress"]["metrics"]
+    for phase in ("A8_forward", "A4_forward", "training_step"):
+        predicted = metrics[f"{phase}_predicted_bytes"]
+        assert abs(predicted / metrics[f"{phase}_measured_bytes"] - 1) < 0.05, phase
+    assert own_daemon.get("/jobs/" + job["id"])["fine_tuned_model"] is None
+
+
+@needs_worker
+def test_a_dry_run_that_does_not_fit_says_so_or_only_accounts(own_daemon, tiny_job):
+    inner = tiny_job | {"batch_tokens": 1 << 24}
+    body = {"kind": "dryrun", "name": "try-huge", "job": inner}
+    job = own_daemon.wait_job(own_daemon.post("/jobs", body)["id"])
+    assert job["status"] == "failed"
+    assert job["error"]["code"] == "resource_exhausted" and "account" in job["error"]["message"]
+    body |= {"measure": "account"}
+    job = own_daemon.wait_job(own_daemon.post("/jobs", body)["id"])
+    assert job["status"] == "succeeded"
+    assert job["progress"]["metrics"]["predicted_peak_bytes"] > 1e11
+
+
 def finish(daemon, job_id):
     """Waits for the end: a killed job goes on by itself."""
     job = daemon.wait_job(job_id)

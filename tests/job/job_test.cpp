@@ -6,8 +6,8 @@
 
 #include "base/atomic_file.h"
 #include "train/job/event.h"
+#include "train/job/job_file.h"
 #include "train/job/model_sizes.h"
-#include "train/job/spec.h"
 #include "train/trace/jsonl.h"
 #include "train/trace/shard.h"
 
@@ -40,7 +40,7 @@ TEST(TrainSpec, TheExampleIsAcceptedAndComesBack) {
 
 TEST(TrainSpec, EveryExampleInTheRepositoryIsAccepted) {
   for (const auto& entry : fs::directory_iterator(fs::path(TRISTILL_SOURCE_DIR) / "configs/jobs")) {
-    const auto spec = job::parse_train_spec(*read_file(entry.path()));
+    const auto spec = job::parse_job_spec(*read_file(entry.path()));
     EXPECT_TRUE(spec) << entry.path() << ": " << (spec ? "" : spec.error().message);
   }
   for (const auto& entry :
@@ -130,10 +130,70 @@ TEST(TrainSpec, HostileJsonIsRefused) {
   EXPECT_FALSE(job::parse_train_spec("{\"kind\":\"train\""));
 }
 
+std::string dryrun_body(const std::string& measure) {
+  return R"({"kind":"dryrun","name":"try","measure":")" + measure + R"(","job":)" + tiny_body() +
+         "}";
+}
+
+std::string tokenizer_body(const std::string& tokenizer) {
+  return R"({"kind":"tokenizer","name":"py","tokenizer":)" + tokenizer +
+         R"(,"data":{"corpora":[{"name":"python-stdlib"}]}})";
+}
+
+TEST(JobSpec, EveryKindComesBackAsItWasWritten) {
+  for (const std::string& body :
+       {tiny_body(), dryrun_body("account"), tokenizer_body(R"({"vocab_size":512})")}) {
+    const auto spec = job::parse_job_spec(body);
+    ASSERT_TRUE(spec) << spec.error().message;
+    const auto again = job::parse_job_spec(job::format_job_spec(*spec));
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(again->index(), spec->index());
+    EXPECT_EQ(job::format_job_spec(*again), job::format_job_spec(*spec));
+    job::JobFile file;
+    file.id = "ftjob-1";
+    file.spec = *spec;
+    const auto read = job::parse_job_file(job::format_job_file(file));
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(job::format_job_spec(read->spec), job::format_job_spec(*spec));
+  }
+  EXPECT_EQ(job::result_file(*job::parse_job_spec(dryrun_body("run"))), "dryrun.json");
+  EXPECT_EQ(job::name_of(*job::parse_job_spec(dryrun_body("run"))), "try");
+}
+
+TEST(JobSpec, RefusalsNameTheField) {
+  const struct {
+    std::string body, param;
+  } cases[] = {
+      {R"({"name":"x"})", "kind"},
+      {R"({"kind":"bake","name":"x"})", "kind"},
+      {dryrun_body("guess"), "measure"},
+      {R"({"kind":"dryrun","name":"x"})", "job"},
+      {R"({"kind":"dryrun","name":"x","job":7})", "job"},
+      {R"({"kind":"dryrun","name":"x","job":)" + with("\"d_model\": 256", "\"d_model\": 3") + "}",
+       "job.model.d_model"},
+      {tokenizer_body(R"({"vocab_size":7})"), "tokenizer.vocab_size"},
+      {tokenizer_body(R"({"from_job":"ftjob-1"})"), "tokenizer"},
+      {R"({"kind":"tokenizer","name":"x","data":{}})", "data.corpora"},
+      {R"({"kind":"tokenizer","name":"x"})", "data"},
+  };
+  for (const auto& c : cases) {
+    const auto spec = job::parse_job_spec(c.body);
+    ASSERT_FALSE(spec) << c.body;
+    EXPECT_EQ(spec.error().param, c.param) << c.body << ": " << spec.error().message;
+  }
+}
+
+TEST(TrainSpec, ATokenizerComesFromOnePlace) {
+  const auto spec = job::parse_train_spec(
+      with("\"tokenizer\": {", R"("tokenizer": {"from_model":"a","from_job":"ftjob-1",)"));
+  ASSERT_FALSE(spec);
+  EXPECT_EQ(spec.error().param, "tokenizer.from_job");
+}
+
 TEST(JobFile, ComesBackAsItWasWritten) {
   job::JobFile file;
   file.id = "ftjob-1";
-  file.train = *job::parse_train_spec(tiny_body());
+  file.train() = *job::parse_train_spec(tiny_body());
   file.corpora = {{{.name = "a", .extensions = {".py", ".pyi"}, .weight = 2}, "/x/y"}};
   file.trace_shards = {"/t/0"};
   file.tokenizer_model = "/m.gguf";

@@ -6,6 +6,7 @@
 #include "server/jobs/outcome.h"
 #include "server/jobs/worker_process.h"
 #include "tests/support/job_fixture.h"
+#include "train/job/job_file.h"
 
 namespace tristill::jobs {
 namespace {
@@ -48,6 +49,41 @@ TEST_F(Supervision, ASuccessfulJobIsServedBeforeItSaysSo) {
   EXPECT_EQ(*read_file(data() / "models" / "tiny.gguf"), "a model\n");
   EXPECT_EQ(count_events(id, "metrics"), 3u);
   EXPECT_EQ(count_events(id, "artifact"), 1u);
+}
+
+TEST_F(Supervision, OtherKindsSucceedWithoutAModel) {
+  script("metrics=1 result=succeeded exit=0");
+  start();
+  const std::string dry =
+      create_from({{"kind", "dryrun"}, {"name", "dry"}, {"job", body("inner")}});
+  ASSERT_TRUE(reaches(dry, "succeeded"));
+  EXPECT_EQ(job(dry)["kind"], "dryrun");
+  EXPECT_TRUE(job(dry)["fine_tuned_model"].is_null());
+  EXPECT_EQ(job(dry)["result_files"], nlohmann::json::array({"dryrun.json"}));
+  const std::string pieces = create_from(
+      {{"kind", "tokenizer"}, {"name", "py"}, {"data", {{"corpora", {{{"name", "code"}}}}}}});
+  ASSERT_TRUE(reaches(pieces, "succeeded"));
+  EXPECT_EQ(job(pieces)["result_files"], nlohmann::json::array({"tokenizer.model"}));
+  EXPECT_EQ(n_published(), 0u);
+}
+
+TEST_F(Supervision, ATokenizerJobsResultIsFoundByItsId) {
+  script("artifact result=succeeded");
+  start();
+  auto wish = body("a");
+  wish["tokenizer"] = {{"from_job", "ftjob-unheard-of"}};
+  const auto refused = call("POST", "/jobs", wish.dump());
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(refused.body["error"]["param"], "tokenizer.from_job");
+  const job::JobDirectory other{data() / "jobs" / "ftjob-made"};
+  ASSERT_TRUE(fs::create_directories(other.root));
+  ASSERT_TRUE(write_file_atomically(other.tokenizer(), "pieces"));
+  wish["tokenizer"] = {{"from_job", "ftjob-made"}};
+  const std::string id = create_from(wish);
+  ASSERT_TRUE(reaches(id, "succeeded"));
+  const auto file = job::parse_job_file(*read_file(data() / "jobs" / id / "job.json"));
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_EQ(file->tokenizer_pieces, other.tokenizer().string());
 }
 
 TEST_F(Supervision, JobsRunOneAfterTheOtherOldestFirst) {
@@ -321,7 +357,7 @@ TEST(Judge, TheResultCountsMoreThanTheExitCode) {
   job.state = job::JobState::running;
   job::Event result;
   result.texts = {{"outcome", "succeeded"}};
-  EXPECT_EQ(judge(job, result, {.exit_code = 70, .signal = {}}).next, NextStep::publish);
+  EXPECT_EQ(judge(job, result, {.exit_code = 70, .signal = {}}).next, NextStep::finish);
   job.state = job::JobState::cancelling;
   EXPECT_EQ(judge(job, result, {.exit_code = 0, .signal = {}}).next, NextStep::cancel);
 }

@@ -28,7 +28,7 @@
 #include "base/file_lock.h"
 #include "train/job/directory.h"
 #include "train/job/event.h"
-#include "train/job/spec.h"
+#include "train/job/job_file.h"
 
 extern char** environ;
 

@@ -160,8 +160,9 @@ class JobTest : public ::testing::Test {
             {"batch_tokens", 512},
             {"sequence_length", 128}};
   }
-  std::string create(const std::string& name) {
-    const Answer answer = call("POST", "/jobs", body(name).dump());
+  std::string create(const std::string& name) { return create_from(body(name)); }
+  std::string create_from(const nlohmann::json& body) {
+    const Answer answer = call("POST", "/jobs", body.dump());
     EXPECT_EQ(answer.status, 200) << answer.response.body;
     return answer.body.value("id", "");
   }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "train/job/spec.h"
+#include "train/job/job_file.h"
 
 namespace tristill::train {
 

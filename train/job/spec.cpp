@@ -69,7 +69,7 @@ Result<void> check_together(const TrainSpec& spec) {
     return bad("init_scale",
                "init_scale is for weights that are drawn, and init_from gives them; leave one out");
   }
-  const bool trained = spec.tokenizer.from_model.empty();
+  const bool trained = spec.tokenizer.is_trained();
   const uint32_t padded = (spec.tokenizer.vocab_size + 63) / 64 * 64;
   if (trained &&
       (spec.model.vocab_size < spec.tokenizer.vocab_size || spec.model.vocab_size > padded)) {
@@ -81,12 +81,30 @@ Result<void> check_together(const TrainSpec& spec) {
   if (trained && spec.data.corpora.empty()) {
     return bad("tokenizer.from_model",
                "a tokenizer is trained on corpora and none is named; "
-               "give tokenizer.from_model");
+               "give tokenizer.from_model or from_job");
   }
   return check_quantization(spec.quantization, spec.budget, spec.model.ternary_mlp, spec.quantized);
 }
 
-json train_json(const TrainSpec& s) {
+}  // namespace
+
+Result<TrainSpec> read_train_spec(const json& object) {
+  Fields fields(object, "");
+  TrainSpec spec;
+  read_train(fields, spec);
+  fields.finish();
+  if (fields.failed()) return fields.error();
+  if (auto ok = check_together(spec); !ok) return ok.error();
+  return spec;
+}
+
+Result<TrainSpec> parse_train_spec(std::string_view text) {
+  const auto object = parse_json_object(text);
+  if (!object) return object.error();
+  return read_train_spec(*object);
+}
+
+nlohmann::json train_json(const TrainSpec& s) {
   json out = {{"kind", "train"},
               {"name", s.name},
               {"model", model_json(s.model)},
@@ -112,71 +130,6 @@ json train_json(const TrainSpec& s) {
   return out;
 }
 
-Result<TrainSpec> train_from(const json& object) {
-  Fields fields(object, "");
-  TrainSpec spec;
-  read_train(fields, spec);
-  fields.finish();
-  if (fields.failed()) return fields.error();
-  if (auto ok = check_together(spec); !ok) return ok.error();
-  return spec;
-}
-
-}  // namespace
-
-Result<TrainSpec> parse_train_spec(std::string_view text) {
-  const auto object = parse_json_object(text);
-  if (!object) return object.error();
-  return train_from(*object);
-}
-
 std::string format_train_spec(const TrainSpec& spec) { return train_json(spec).dump(); }
-
-Result<JobFile> parse_job_file(std::string_view text) {
-  const auto object = parse_json_object(text);
-  if (!object) return object.error();
-  Fields fields(*object, "");
-  JobFile file;
-  std::optional<Error> train_error;
-  fields.text("id", file.id);
-  fields.require("id");
-  if (const json* train = fields.raw("train")) {
-    auto spec = train->is_object()
-                    ? train_from(*train)
-                    : Error{ErrorCode::invalid_argument, "train is no object", "train"};
-    if (spec) file.train = std::move(*spec);
-    else train_error = spec.error();
-  }
-  fields.require("train");
-  fields.objects("corpora", 64, [&](Fields& inner) {
-    ResolvedCorpus corpus;
-    inner.object("source", [&](Fields& source) { read_corpus(source, corpus.source); });
-    inner.text("path", corpus.path);
-    inner.require("source");
-    inner.require("path");
-    file.corpora.push_back(std::move(corpus));
-  });
-  fields.texts("trace_shards", 4096, file.trace_shards);
-  fields.text("tokenizer_model", file.tokenizer_model);
-  fields.text("init_checkpoints", file.init_checkpoints);
-  fields.finish();
-  if (train_error) return *train_error;
-  if (fields.failed()) return fields.error();
-  return file;
-}
-
-std::string format_job_file(const JobFile& file) {
-  json corpora = json::array();
-  for (const ResolvedCorpus& corpus : file.corpora) {
-    corpora.push_back({{"source", corpus_json(corpus.source)}, {"path", corpus.path}});
-  }
-  const json out = {{"id", file.id},
-                    {"train", train_json(file.train)},
-                    {"corpora", corpora},
-                    {"trace_shards", file.trace_shards},
-                    {"tokenizer_model", file.tokenizer_model},
-                    {"init_checkpoints", file.init_checkpoints}};
-  return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
-}
 
 }  // namespace tristill::job

@@ -1,13 +1,12 @@
-// What a job is told to do: the body of POST /jobs as checked structs. Torch-free; the daemon
-// validates with it, the worker reads job.json with it. A TrainSpec is proof that its values are
-// valid in themselves; whether named data exists is the daemon's to check.
+// What a job of kind "train" is told to do, as checked structs. Torch-free; the daemon validates
+// with it, the worker reads job.json with it. A TrainSpec is proof that its values are valid in
+// themselves; whether named data exists is the daemon's to check. Other kinds: job_spec.h.
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/result.h"
 #include "model/config.h"
@@ -50,24 +49,10 @@ struct TrainSpec {
 // JSON text -> TrainSpec. Errors: invalid_argument with the field's path ("data.fim_rate"),
 // unknown fields included. The "kind" key must be "train".
 Result<TrainSpec> parse_train_spec(std::string_view json);
+Result<TrainSpec> read_train_spec(const nlohmann::json& object);
 
 // The complete spec, defaults filled in, as JSON text: what is stored and shown.
 std::string format_train_spec(const TrainSpec& spec);
-
-// job.json: what the daemon leaves in the job's directory for the worker.
-struct ResolvedCorpus {
-  CorpusSource source;
-  std::string path;  // absolute
-};
-struct JobFile {
-  std::string id;  // "ftjob-..."
-  TrainSpec train;
-  std::vector<ResolvedCorpus> corpora;
-  std::vector<std::string> trace_shards;  // absolute paths
-  std::string tokenizer_model;  // absolute path of a model file; empty: train one
-  std::string init_checkpoints;  // absolute path of another job's checkpoints; or empty
-};
-Result<JobFile> parse_job_file(std::string_view json);
-std::string format_job_file(const JobFile& file);
+nlohmann::json train_json(const TrainSpec& spec);
 
 }  // namespace tristill::job

@@ -36,7 +36,7 @@ class TrainRun {
            const std::atomic<bool>& stop, TrainingData data)
       : directory_(directory),
         file_(file),
-        spec_(file.train),
+        spec_(file.train()),
         events_(events),
         stop_(stop),
         tokenizer_(data.tokenizer),
@@ -482,10 +482,10 @@ Result<void> check_fit(const job::TrainSpec& spec, const Tokenizer& tokenizer) {
 
 Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile& file,
                           EventLog& events, const std::atomic<bool>& stop) {
-  if (file.train.threads > 0) at::set_num_threads(static_cast<int>(file.train.threads));
+  if (file.train().threads > 0) at::set_num_threads(static_cast<int>(file.train().threads));
   auto data = prepare_data(directory, file, events);
   if (!data) return data.error();
-  if (auto fits = check_fit(file.train, *data->tokenizer); !fits) return fits.error();
+  if (auto fits = check_fit(file.train(), *data->tokenizer); !fits) return fits.error();
   TrainRun run(directory, file, events, stop, std::move(*data));
   if (auto resumed = run.resume(); !resumed) return resumed.error();
   return run.run();

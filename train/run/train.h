@@ -6,21 +6,10 @@
 #include "base/result.h"
 #include "train/event_log.h"
 #include "train/job/directory.h"
-#include "train/job/health_file.h"
-#include "train/job/spec.h"
+#include "train/job/job_file.h"
+#include "train/run/outcome.h"
 
 namespace tristill::train {
-
-struct Outcome {
-  enum Ending {
-    succeeded,
-    interrupted,
-    paused,  // for its health, after going back to the last healthy checkpoint
-  };
-  Ending ending = succeeded;
-  job::HealthAlarm alarm;  // what it was paused for
-  bool operator==(Ending other) const { return ending == other; }
-};
 
 // Resumes from the newest whole checkpoint of the directory when there is one. Returns
 // interrupted after a checkpoint once stop is set, paused when its health asks for a person. Errors

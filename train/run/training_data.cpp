@@ -24,7 +24,7 @@ job::Event phase(std::string name, double fraction) {
 Result<std::vector<Corpus>> read_corpora(const job::JobFile& file, EventLog& events) {
   std::vector<Corpus> corpora;
   for (const job::ResolvedCorpus& wanted : file.corpora) {
-    auto corpus = read_corpus(wanted, file.train.data.held_out);
+    auto corpus = read_corpus(wanted, file.train().data.held_out);
     if (!corpus) return corpus.error();
     const CorpusSummary& summary = corpus->summary;
     events.write({.type = job::EventType::log,
@@ -59,7 +59,7 @@ Result<std::string> train_tokenizer(const job::JobDirectory& directory, const jo
         "a tokenizer can only be trained on data.corpora; name one, or tokenizer.from_model",
         "tokenizer"};
   }
-  auto model = train_sentencepiece(texts, file.train.tokenizer.vocab_size, directory.root);
+  auto model = train_sentencepiece(texts, file.train().tokenizer.vocab_size, directory.root);
   if (!model) return model;
   if (auto written = write_file_atomically(kept, *model); !written) return written.error();
   return model;
@@ -112,12 +112,12 @@ Result<TokenSource> read_traces(const job::JobFile& file, const Tokenizer& token
   TokenSource source;
   source.name = "traces";
   source.is_trace = true;
-  source.weight = file.train.data.trace_weight;
+  source.weight = file.train().data.trace_weight;
   Result<void> bad;
   for (const std::string& path : file.trace_shards) {
-    const auto vocab = static_cast<int32_t>(file.train.model.vocab_size);
+    const auto vocab = static_cast<int32_t>(file.train().model.vocab_size);
     auto summary = trace::read_shard(path, [&](trace::Record&& record) {
-      if (bad) bad = check_trace(record, tokenizer, file.train.loss.distillation.tail);
+      if (bad) bad = check_trace(record, tokenizer, file.train().loss.distillation.tail);
       if (bad && record.tokens.size() >= 2) source.add_trace(record);
     });
     if (!summary) return summary.error();

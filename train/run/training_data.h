@@ -8,7 +8,7 @@
 #include "train/data/packing.h"
 #include "train/event_log.h"
 #include "train/job/directory.h"
-#include "train/job/spec.h"
+#include "train/job/job_file.h"
 
 namespace tristill::train {
 

@@ -28,6 +28,7 @@ int output_form_fuzz(const uint8_t* data, size_t size);
 int tokenizer_fuzz(const uint8_t* data, size_t size);
 int trace_record_fuzz(const uint8_t* data, size_t size);
 int trace_shard_fuzz(const uint8_t* data, size_t size);
+int safetensors_fuzz(const uint8_t* data, size_t size);
 int train_spec_fuzz(const uint8_t* data, size_t size);
 }
 
@@ -135,6 +136,15 @@ TEST_F(Replay, Tokenizer) {
   replay(tokenizer_fuzz, std::string(test::tiny_tokenizer()->serialized()), 5000);
 }
 
+TEST_F(Replay, Safetensors) {
+  const std::string header = R"({"__metadata__":{"a":"b"},"w":{"dtype":"BF16","shape":[2,3],)"
+                             R"("data_offsets":[0,12]}})";
+  replay(safetensors_fuzz,
+         std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header +
+             std::string(12, '?'),
+         20000);
+}
+
 TEST_F(Replay, TrainSpec) {
   const auto body = read_file(fs::path(TRISTILL_SOURCE_DIR) / "configs/jobs/train-tiny.json");
   ASSERT_TRUE(body);
@@ -142,6 +152,10 @@ TEST_F(Replay, TrainSpec) {
   ASSERT_TRUE(spec);
   replay(train_spec_fuzz, *body, 4000);
   replay(train_spec_fuzz, job::format_train_spec(*spec), 4000);
+  const std::string dry = R"({"kind":"dryrun","name":"d","measure":"account","job":)" + *body + "}";
+  replay(train_spec_fuzz, dry, 2000);
+  replay(train_spec_fuzz,
+         R"({"kind":"tokenizer","name":"t","data":{"corpora":[{"name":"python-stdlib"}]}})", 2000);
 }
 
 TEST_F(Replay, Event) {

@@ -50,7 +50,7 @@ class RunTest : public ::testing::Test {
   job::JobFile job(uint64_t max_steps) const {
     job::JobFile file;
     file.id = "ftjob-test";
-    job::TrainSpec& spec = file.train;
+    job::TrainSpec& spec = file.train();
     spec.name = "tiny";
     spec.model = test::random_model({.seed = 1}).config;
     spec.budget.max_steps = max_steps;
@@ -90,7 +90,7 @@ TEST_F(RunTest, AResumedRunEqualsAStraightOneBitForBit) {
   ASSERT_TRUE(run(straight, job(6)));
   const auto parts = directory("parts");
   auto first = job(6);
-  first.train.checkpoint_seconds = 0;  // after every step
+  first.train().checkpoint_seconds = 0;  // after every step
   ASSERT_TRUE(run(parts, first));
   // Back to the checkpoint before the last: what a kill would have left.
   fs::remove_all(parts.checkpoints() / "00000006");
@@ -171,9 +171,9 @@ void RunTest::expect_engine_speaks_as_student(const job::JobFile& file, const Mo
 
 void RunTest::expect_engine_speaks_as_student(uint32_t window) {
   auto file = job(60);
-  file.train.model.sliding_window = window;
-  file.train.data.fim_rate = 0;
-  expect_engine_speaks_as_student(file, file.train.model);
+  file.train().model.sliding_window = window;
+  file.train().data.fim_rate = 0;
+  expect_engine_speaks_as_student(file, file.train().model);
 }
 
 TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
@@ -182,7 +182,7 @@ TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
 
 TEST_F(RunTest, ASlidingWindowIsTheEnginesToo) {
   expect_engine_speaks_as_student(8);
-  auto config = job(0).train.model;
+  auto config = job(0).train().model;
   config.sliding_window = 8;
   const Student narrow = trained_student(directory("job"), config);
   config.sliding_window = 0;
@@ -196,22 +196,22 @@ TEST_F(RunTest, ASlidingWindowIsTheEnginesToo) {
 
 TEST_F(RunTest, FourBitsCappedScoresAndInt8AttentionAreTheEnginesToo) {
   auto file = job(60);
-  file.train.data.fim_rate = 0;
-  file.train.model.d_ff = 320;
-  file.train.model.attention_softcap = 2;
-  file.train.model.ternary_attention = false;
-  file.train.quantization.activation_bits = 4;
-  ModelConfig trained = file.train.model;
+  file.train().data.fim_rate = 0;
+  file.train().model.d_ff = 320;
+  file.train().model.attention_softcap = 2;
+  file.train().model.ternary_attention = false;
+  file.train().quantization.activation_bits = 4;
+  ModelConfig trained = file.train().model;
   trained.activation_bits = 4;
   expect_engine_speaks_as_student(file, trained, kFourBitTie);
 }
 
 TEST_F(RunTest, FourBitsBeforeDownAreTheEnginesToo) {
   auto file = job(40);
-  file.train.data.fim_rate = 0;
-  file.train.quantization.activation_bits = 4;
-  file.train.quantization.keep_a8_before_down = false;
-  ModelConfig trained = file.train.model;
+  file.train().data.fim_rate = 0;
+  file.train().quantization.activation_bits = 4;
+  file.train().quantization.keep_a8_before_down = false;
+  ModelConfig trained = file.train().model;
   trained.activation_bits = trained.down_activation_bits = 4;
   expect_engine_speaks_as_student(file, trained, kFourBitTie);
 }
@@ -229,8 +229,8 @@ std::vector<job::Event> events_with(const job::JobDirectory& place, const std::s
 
 TEST_F(RunTest, TheFlipComesOnceAtItsTokensAndSurvivesResuming) {
   auto file = job(8);
-  file.train.quantization.flip_to_a4_at_tokens = 900;
-  file.train.checkpoint_seconds = 0;
+  file.train().quantization.flip_to_a4_at_tokens = 900;
+  file.train().checkpoint_seconds = 0;
   const auto straight = directory("straight");
   ASSERT_TRUE(run(straight, file));
   const auto flips = events_with(straight, "activations flip from 8 bits to 4");
@@ -244,7 +244,7 @@ TEST_F(RunTest, TheFlipComesOnceAtItsTokensAndSurvivesResuming) {
   for (const int from : {1, 7}) {
     const auto parts = directory("parts" + std::to_string(from));
     auto first = file;
-    first.train.budget.max_steps = from;
+    first.train().budget.max_steps = from;
     ASSERT_TRUE(run(parts, first));
     fs::remove(parts.model());
     ASSERT_TRUE(run(parts, file));
@@ -277,13 +277,13 @@ TEST(Quantization, IsAFunctionOfStepAndTokens) {
 
 TEST_F(RunTest, ADenseStudentIsConvertedByAWarmUp) {
   auto dense = job(30);
-  dense.train.quantized = false;
+  dense.train().quantized = false;
   const auto teacher = directory("dense");
   ASSERT_TRUE(run(teacher, dense));
   auto file = job(12);
   file.init_checkpoints = teacher.checkpoints().string();
-  file.train.quantization.lambda_warmup_steps = 8;
-  file.train.log_every = 1;
+  file.train().quantization.lambda_warmup_steps = 8;
+  file.train().log_every = 1;
   const auto place = directory("converted");
   ASSERT_TRUE(run(place, file));
   const std::string events = *read_file(place.events());
@@ -371,13 +371,13 @@ TEST_F(RunTest, TheTailAskedForMustBeInTheTraces) {
   ASSERT_TRUE(trace::append_records(shard, std::vector{record}));
   auto file = job(2);
   file.trace_shards = {shard.string()};
-  file.train.loss.format_weight = 0.2;
-  file.train.loss.distillation.tail = job::Tail::sampled;
+  file.train().loss.format_weight = 0.2;
+  file.train().loss.distillation.tail = job::Tail::sampled;
   const auto place = directory("sampled");
   ASSERT_TRUE(run(place, file));
   EXPECT_NE(read_file(place.events())->find("\"format\""), std::string::npos);
 
-  file.train.loss.distillation.tail = job::Tail::counts;
+  file.train().loss.distillation.tail = job::Tail::counts;
   auto refused = run(directory("counts"), file);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().param, "data.traces");
@@ -385,7 +385,7 @@ TEST_F(RunTest, TheTailAskedForMustBeInTheTraces) {
 
   record.sampling = trace::Sampling::greedy;
   ASSERT_TRUE(trace::append_records(shard, std::vector{record}));
-  file.train.loss.distillation.tail = job::Tail::sampled;
+  file.train().loss.distillation.tail = job::Tail::sampled;
   refused = run(directory("greedy"), file);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().param, "data.traces");
@@ -394,7 +394,7 @@ TEST_F(RunTest, TheTailAskedForMustBeInTheTraces) {
 
 TEST_F(RunTest, AWrongVocabularyIsNamed) {
   auto file = job(4);
-  file.train.model.vocab_size = 64;
+  file.train().model.vocab_size = 64;
   const auto refused = run(directory("vocab"), file);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().param, "model.vocab_size");
@@ -402,7 +402,7 @@ TEST_F(RunTest, AWrongVocabularyIsNamed) {
 
 TEST_F(RunTest, ADenseTeacherIsExportedAsInt8AndServed) {
   auto file = job(10);
-  file.train.quantized = false;
+  file.train().quantized = false;
   const auto place = directory("dense");
   ASSERT_TRUE(run(place, file));
   const auto loaded = load_model(place.model());
@@ -412,14 +412,14 @@ TEST_F(RunTest, ADenseTeacherIsExportedAsInt8AndServed) {
 
 // The recipe of distillix on matrices that are small from the start and have no sub-norms.
 job::JobFile collapsing(job::JobFile file) {
-  file.train.model.sub_norm = false;
-  file.train.init_scale = 1e-3;
-  file.train.precision = job::Precision::fp32;
-  file.train.optimizer.kind = job::OptimizerKind::distillix_muon;
-  file.train.optimizer.weight_decay = 0.1;
-  file.train.log_every = 10;
-  file.train.eval_tokens = 0;
-  file.train.checkpoint_seconds = 1e6;
+  file.train().model.sub_norm = false;
+  file.train().init_scale = 1e-3;
+  file.train().precision = job::Precision::fp32;
+  file.train().optimizer.kind = job::OptimizerKind::distillix_muon;
+  file.train().optimizer.weight_decay = 0.1;
+  file.train().log_every = 10;
+  file.train().eval_tokens = 0;
+  file.train().checkpoint_seconds = 1e6;
   return file;
 }
 
@@ -438,7 +438,7 @@ std::map<std::string, double> alarms_of(const job::JobDirectory& place) {
 
 TEST_F(RunTest, TheRecipeOfDistillixCollapsesAndTheDetectorTellsWithin200Steps) {
   auto file = collapsing(job(200));
-  file.train.health.action = job::HealthAction::warn;
+  file.train().health.action = job::HealthAction::warn;
   const auto place = directory("distillix");
   ASSERT_TRUE(run(place, file));
   const auto alarms = alarms_of(place);
@@ -448,10 +448,10 @@ TEST_F(RunTest, TheRecipeOfDistillixCollapsesAndTheDetectorTellsWithin200Steps) 
 
 TEST_F(RunTest, OursComesOutOfTheSameStartAndFromItsOwnRaisesNoAlarm) {
   auto file = collapsing(job(200));
-  file.train.model.sub_norm = true;
-  file.train.optimizer = {.kind = job::OptimizerKind::muon, .weight_decay = 0.1};
+  file.train().model.sub_norm = true;
+  file.train().optimizer = {.kind = job::OptimizerKind::muon, .weight_decay = 0.1};
   for (const double scale : {1e-3, 1.0}) {
-    file.train.init_scale = scale;
+    file.train().init_scale = scale;
     const auto place = directory("ours" + std::to_string(scale));
     const auto outcome = run(place, file);
     ASSERT_TRUE(outcome);
@@ -477,9 +477,9 @@ TEST_F(RunTest, ACollapsedRunPausesAndItsHealthyWeightsStandAgainBitForBit) {
   const auto checkpoint = load_newest_checkpoint(place.checkpoints(), skipped);
   ASSERT_TRUE(checkpoint);
   EXPECT_EQ(checkpoint->step, 0);
-  const Student first(file.train.model, true, at::kFloat, file.train.seed);
+  const Student first(file.train().model, true, at::kFloat, file.train().seed);
   for (const NamedParameter& parameter : first.parameters()) {
-    const double scale = parameter.is_matrix ? file.train.init_scale : 1.0;
+    const double scale = parameter.is_matrix ? file.train().init_scale : 1.0;
     EXPECT_TRUE((parameter.tensor.detach() * scale)
                     .equal(checkpoint->tensors.at("weights." + parameter.name)))
         << parameter.name;

@@ -1,0 +1,28 @@
+// A tensor of floating-point numbers in somebody else's file. A view: valid while its bytes are.
+// Any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace tristill::convert {
+
+enum class FloatType { f32, f16, bf16 };
+constexpr uint64_t bytes_of(FloatType type) { return type == FloatType::f32 ? 4 : 2; }
+
+struct FloatTensor {
+  FloatType type = FloatType::f32;
+  std::vector<uint64_t> dims;  // outermost first: a matrix is [out, in]
+  std::span<const std::byte> bytes;  // as many as dims and type say
+
+  // In fp32, exactly.
+  std::vector<float> values() const;
+};
+
+using FloatTensors = std::map<std::string, FloatTensor, std::less<>>;
+
+}  // namespace tristill::convert

@@ -1,0 +1,49 @@
+#include "train/job/dryrun_spec.h"
+
+#include "train/job/fields.h"
+
+namespace tristill::job {
+
+using nlohmann::json;
+
+std::string_view to_string(DryRunMeasure measure) {
+  return measure == DryRunMeasure::run ? "run" : "account";
+}
+
+Result<DryRunSpec> read_dryrun(const json& object) {
+  Fields fields(object, "");
+  DryRunSpec spec;
+  std::string kind;
+  fields.choice<std::string>("kind", {{"dryrun", "dryrun"}}, kind);
+  fields.require("kind");
+  read_name(fields, "name", spec.name);
+  fields.require("name");
+  fields.choice<DryRunMeasure>(
+      "measure", {{"run", DryRunMeasure::run}, {"account", DryRunMeasure::account}}, spec.measure);
+  const json* job = fields.raw("job");
+  fields.require("job");
+  fields.finish();
+  if (fields.failed()) return fields.error();
+  if (!job->is_object()) {
+    return Error{ErrorCode::invalid_argument,
+                 "job is no object; accepted is the body of a train job", "job"};
+  }
+  auto train = read_train_spec(*job);
+  if (!train) {
+    Error error = train.error();
+    error.param = error.param.empty() ? "job" : "job." + error.param;
+    error.message = "job: " + error.message;
+    return error;
+  }
+  spec.job = std::move(*train);
+  return spec;
+}
+
+json dryrun_json(const DryRunSpec& spec) {
+  return {{"kind", "dryrun"},
+          {"name", spec.name},
+          {"measure", to_string(spec.measure)},
+          {"job", train_json(spec.job)}};
+}
+
+}  // namespace tristill::job

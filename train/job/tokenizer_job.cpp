@@ -1,0 +1,49 @@
+#include "train/job/tokenizer_job.h"
+
+#include "train/job/fields.h"
+
+namespace tristill::job {
+namespace {
+
+using nlohmann::json;
+
+Error bad(const char* param, const char* message) {
+  return Error{ErrorCode::invalid_argument, message, param};
+}
+
+}  // namespace
+
+Result<TokenizerJob> read_tokenizer_job(const json& object) {
+  Fields fields(object, "");
+  TokenizerJob job;
+  std::string kind;
+  fields.choice<std::string>("kind", {{"tokenizer", "tokenizer"}}, kind);
+  fields.require("kind");
+  read_name(fields, "name", job.name);
+  fields.require("name");
+  fields.object("tokenizer", [&](Fields& inner) { read_tokenizer(inner, job.tokenizer); });
+  fields.object("data", [&](Fields& inner) { read_data(inner, job.data); });
+  fields.require("data");
+  fields.finish();
+  if (fields.failed()) return fields.error();
+  if (job.data.corpora.empty()) {
+    return bad("data.corpora",
+               "data.corpora is empty; a tokenizer is trained on corpora, name one");
+  }
+  if (!job.data.traces.empty()) {
+    return bad("data.traces", "data.traces is for train jobs; a tokenizer is trained on corpora");
+  }
+  if (!job.tokenizer.from_model.empty() || !job.tokenizer.from_job.empty()) {
+    return bad("tokenizer", "a tokenizer job trains one; leave from_model and from_job out");
+  }
+  return job;
+}
+
+json tokenizer_job_json(const TokenizerJob& job) {
+  return {{"kind", "tokenizer"},
+          {"name", job.name},
+          {"tokenizer", tokenizer_json(job.tokenizer)},
+          {"data", data_json(job.data)}};
+}
+
+}  // namespace tristill::job

@@ -1,0 +1,28 @@
+// Attention-relation distillation: the student's queries, keys and values of one late layer relate
+// tokens to each other as the teacher's do. Only relations are compared, so widths and numbers of
+// heads may differ.        Wang et al. 2021, "MiniLMv2", section 3.1; BitDistill (2510.13998)
+//
+//   A in {Q, K, V}, split into n relation heads of d_r = width / n numbers a token
+//   R = softmax(A A^T / sqrt(d_r)) over the tokens of the same segment up to the row's own
+//   loss = mean over A, heads and tokens of KL(R_teacher || R_student)
+//   S = A A^T / sqrt(d_r):  dS = (R_student - R_teacher) / count,  dA = (dS + dS^T) A / sqrt(d_r)
+//
+// One sequence and head at a time: [T, T] scores of a batch never exist at once. Trainer's thread.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <array>
+
+namespace tristill::train {
+
+// Of one layer, [N, width] fp32 each, as its linear layers give them: before norms and rotation.
+using AttentionStates = std::array<torch::Tensor, 3>;
+
+// Scalar; differentiable in the student's states. segment_start [B, T] int32; n_heads divides every
+// width of both sides (CHECKed).
+torch::Tensor attention_relation_loss(const AttentionStates& student,
+                                      const AttentionStates& teacher,
+                                      const torch::Tensor& segment_start, int64_t n_heads);
+
+}  // namespace tristill::train

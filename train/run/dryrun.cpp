@@ -1,0 +1,166 @@
+#include "train/run/dryrun.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+#include "base/atomic_file.h"
+#include "model/kv_cache.h"
+#include "train/job/dryrun_report.h"
+#include "train/run/free_memory.h"
+#include "train/run/memory_plan.h"
+#include "train/run/packed_trial.h"
+#include "train/run/step_trial.h"
+
+namespace tristill::train {
+namespace {
+
+constexpr uint32_t kPromptTokens = 64;  // of the packed forward pass
+constexpr int kSteps = 2;               // the first one touches its memory for the first time
+
+std::string gigabytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GB", static_cast<double>(bytes) / 1e9);
+  return text;
+}
+
+job::DryRunPhase packed_phase(const char* name, const PackedTrial& trial, uint64_t predicted) {
+  return {.name = name,
+          .seconds = trial.forward_seconds,
+          .predicted_bytes = predicted,
+          .measured_bytes = trial.weight_bytes + trial.kv_bytes,
+          .tokens = kPromptTokens,
+          .largest_value = trial.largest_logit,
+          .finite = trial.finite};
+}
+
+// One dry run, from the prediction to the report.
+class DryRun {
+ public:
+  DryRun(const job::JobDirectory& directory, const job::JobFile& file, EventLog& events,
+         const std::atomic<bool>& stop)
+      : directory_(directory),
+        spec_(std::get<job::DryRunSpec>(file.spec)),
+        events_(events),
+        stop_(stop),
+        plan_(plan_memory(spec_.job)) {}
+
+  Result<Outcome> run() {
+    report_prediction();
+    if (spec_.measure == job::DryRunMeasure::run) {
+      if (auto fits = check_room(); !fits) return fits.error();
+      for (const uint32_t bits : {8U, 4U}) {
+        if (stop_) return Outcome{Outcome::interrupted, {}};
+        try_forward(bits);
+      }
+      if (stop_) return Outcome{Outcome::interrupted, {}};
+      try_training();
+    }
+    if (auto written = write_report(); !written) return written.error();
+    return Outcome{Outcome::succeeded, {}};
+  }
+
+ private:
+  uint64_t packed_bytes() const {
+    const uint32_t blocks = kv_blocks_for(kPromptTokens);
+    return stored_bytes(spec_.job.model) + blocks * kv_block_bytes(spec_.job.model);
+  }
+
+  void report_prediction() {
+    report_.model = spec_.job.model;
+    report_.parameters = count_parameters(spec_.job.model).total();
+    report_.predicted = {{"latents", plan_.latents},         {"optimizer", plan_.optimizer},
+                         {"derived", plan_.derived},         {"gradients", plan_.gradients},
+                         {"activations", plan_.activations}, {"peak", plan_.peak},
+                         {"packed", packed_bytes()}};
+    job::Event event{.type = job::EventType::metrics,
+                     .message = "predicted memory of a training step: " + gigabytes(plan_.peak) +
+                                ", most of it held in " + plan_.peak_at};
+    event.numbers["parameters"] = static_cast<double>(report_.parameters);
+    for (const auto& [name, bytes] : report_.predicted) {
+      event.numbers["predicted_" + name + "_bytes"] = static_cast<double>(bytes);
+    }
+    events_.write(std::move(event));
+  }
+
+  // Before anything is allocated: a process that the kernel kills says nothing.
+  Result<void> check_room() const {
+    const auto room = free_memory_bytes();
+    if (!room || plan_.peak <= *room) return {};
+    return Error{ErrorCode::resource_exhausted,
+                 "a training step needs " + gigabytes(plan_.peak) + " and " + gigabytes(*room) +
+                     " are free; lower job.batch_tokens or job.model, or set measure to account",
+                 "job"};
+  }
+
+  void report_phase(const job::DryRunPhase& phase) {
+    report_.phases.push_back(phase);
+    events_.write(
+        {.type = job::EventType::metrics,
+         .message = phase.name,
+         .numbers = {{phase.name + "_seconds", phase.seconds},
+                     {phase.name + "_predicted_bytes", static_cast<double>(phase.predicted_bytes)},
+                     {phase.name + "_measured_bytes", static_cast<double>(phase.measured_bytes)}}});
+    if (!phase.finite) events_.warn(phase.name + " gave values that are not finite");
+  }
+
+  void try_forward(uint32_t bits) {
+    const std::string name = "A" + std::to_string(bits) + "_forward";
+    progress(name, bits == 8 ? 0.0 : 0.3);
+    ModelConfig config = spec_.job.model;
+    config.activation_bits = bits;
+    config.down_activation_bits = spec_.job.quantization.keep_a8_before_down ? 8 : bits;
+    report_phase(
+        packed_phase(name.c_str(), try_packed_forward(config, kPromptTokens), packed_bytes()));
+  }
+
+  void try_training() {
+    progress("training_step", 0.6);
+    const StepTrial trial = try_steps(spec_.job, kSteps);
+    report_phase({.name = "training_step",
+                  .seconds = trial.step_seconds,
+                  .predicted_bytes = plan_.peak,
+                  .measured_bytes = trial.peak_bytes,
+                  .tokens = static_cast<uint64_t>(trial.tokens),
+                  .largest_value = trial.loss,
+                  .finite = std::isfinite(trial.loss)});
+  }
+
+  void progress(const std::string& phase, double fraction) {
+    events_.write({.type = job::EventType::progress,
+                   .numbers = {{"fraction", fraction}},
+                   .texts = {{"phase", phase}}});
+  }
+
+  Result<void> write_report() {
+    report_.timestamp =
+        std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    report_.precision = spec_.job.precision == job::Precision::bf16 ? "bfloat16" : "float32";
+    const std::string text = job::format_dryrun_report(report_);
+    if (auto written = write_file_atomically(directory_.dryrun_report(), text); !written) {
+      return written;
+    }
+    events_.write(
+        {.type = job::EventType::artifact,
+         .message = "report",
+         .numbers = {{"bytes", static_cast<double>(text.size())}},
+         .texts = {{"kind", "dryrun"}, {"path", directory_.dryrun_report().filename().string()}}});
+    return {};
+  }
+
+  const job::JobDirectory& directory_;
+  const job::DryRunSpec& spec_;
+  EventLog& events_;
+  const std::atomic<bool>& stop_;
+  MemoryPlan plan_;
+  job::DryRunReport report_;
+};
+
+}  // namespace
+
+Result<Outcome> run_dryrun(const job::JobDirectory& directory, const job::JobFile& file,
+                           EventLog& events, const std::atomic<bool>& stop) {
+  return DryRun(directory, file, events, stop).run();
+}
+
+}  // namespace tristill::train

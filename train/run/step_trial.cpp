@@ -1,0 +1,70 @@
+#include "train/run/step_trial.h"
+
+#include <chrono>
+
+#include "base/random.h"
+#include "train/optim/optimizer.h"
+#include "train/run/memory_meter.h"
+#include "train/student/student.h"
+
+namespace tristill::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Full rows of one segment each, every token with a label.
+Batch random_batch(const job::TrainSpec& spec) {
+  const int64_t length = spec.sequence_length;
+  const int64_t rows = std::max<int64_t>(1, spec.batch_tokens / length);
+  Batch batch{at::empty({rows, length}, at::kLong),
+              at::empty({rows, length}, at::kLong),
+              at::zeros({rows, length}, at::kInt),
+              {},
+              0};
+  RandomStream random(spec.seed, 0);
+  for (torch::Tensor* ids : {&batch.tokens, &batch.labels}) {
+    auto* id = ids->data_ptr<int64_t>();
+    for (int64_t i = 0; i < rows * length; ++i) {
+      id[i] = static_cast<int64_t>(random.below(spec.model.vocab_size));
+    }
+  }
+  return batch;
+}
+
+}  // namespace
+
+StepTrial try_steps(const job::TrainSpec& spec, int steps) {
+  if (spec.threads > 0) at::set_num_threads(static_cast<int>(spec.threads));
+  const MemoryMeter meter;
+  StepTrial trial;
+  auto start = Clock::now();
+  const at::ScalarType compute =
+      spec.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
+  Student student(spec.model, spec.quantized, compute, spec.seed);
+  Optimizer optimizer(spec.optimizer, student.parameters(), compute);
+  if (spec.quantization.lambda_warmup_steps > 0) student.set_strength(0);
+  student.refresh();
+  trial.setup_seconds = seconds_since(start);
+  for (int step = 0; step < steps; ++step) {
+    start = Clock::now();
+    const Batch batch = random_batch(spec);
+    LossSums sums;
+    student
+        .loss(batch, {.ce = 1, .kd = 0, .z = spec.loss.z_loss, .softcap = spec.model.logit_softcap},
+              sums)
+        .backward();
+    optimizer.step(1.0);
+    student.refresh();
+    trial.step_seconds = seconds_since(start);
+    trial.tokens = static_cast<double>(sums.tokens);
+    trial.loss = sums.weighted / trial.tokens;
+  }
+  trial.peak_bytes = static_cast<uint64_t>(meter.peak());
+  return trial;
+}
+
+}  // namespace tristill::train

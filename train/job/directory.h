@@ -4,6 +4,7 @@
 //   job.log         the worker's stdout and stderr, never parsed
 //   worker.lock     held by flock while a worker lives
 //   checkpoints/    worker; NNNNNNNN/ by temp, fsync, rename
+//   data-manifest.jsonl  worker, atomic, before training: train/job/data_manifest.h
 //   student.gguf    worker, atomic; the result
 #pragma once
 
@@ -18,6 +19,7 @@ struct JobDirectory {
   std::filesystem::path log() const { return root / "job.log"; }
   std::filesystem::path lock() const { return root / "worker.lock"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  std::filesystem::path data_manifest() const { return root / "data-manifest.jsonl"; }
   std::filesystem::path model() const { return root / "student.gguf"; }
 };
 

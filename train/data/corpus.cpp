@@ -181,8 +181,10 @@ Result<Corpus> CorpusReader::finish() && {
     why += (why.empty() ? "" : ", ") + reason + " " + std::to_string(count);
   }
   if (!others.empty()) {
-    why += "; data.licenses accepts " + listed(options_.licenses) + ", there is";
-    for (const auto& [license, count] : others) why += " " + license + " " + std::to_string(count);
+    std::vector<std::string> counts;
+    for (const auto& [license, n] : others) counts.push_back(license + " " + std::to_string(n));
+    why += "; data.licenses accepts " + listed(options_.licenses) + ", the files are under " +
+           listed(counts);
   }
   return bad_corpus(corpus_, "of " + std::to_string(out_.files.size()) +
                                  " files none is left to train on (" + why + ")");

@@ -14,6 +14,7 @@
 #include "train/job/directory.h"
 #include "train/job/job_file.h"
 #include "train/run/dryrun.h"
+#include "train/run/tokenizer.h"
 #include "train/run/train.h"
 
 namespace tristill::train {
@@ -56,6 +57,9 @@ Result<Outcome> work(const job::JobDirectory& directory, EventLog& events) {
     if (!file) return file.error();
     if (std::holds_alternative<job::DryRunSpec>(file->spec)) {
       return run_dryrun(directory, *file, events, stop_wanted);
+    }
+    if (std::holds_alternative<job::TokenizerJob>(file->spec)) {
+      return run_tokenizer(directory, *file, events);
     }
     return run_train(directory, *file, events, stop_wanted);
   } catch (const std::bad_alloc&) {

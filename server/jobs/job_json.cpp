@@ -68,6 +68,8 @@ Json progress_of(const JobView& view) {
 Json estimated_finish(const JobView& view) {
   if (view.job.state != JobState::running || !view.numbers.progress) return nullptr;
   const job::Event& event = view.numbers.progress->event;
+  // Phases before the first step tell how long they last themselves, not the job.
+  if (!event.numbers.contains("step")) return nullptr;
   const auto eta = event.numbers.find("eta_seconds");
   if (eta == event.numbers.end() || !(eta->second >= 0 && eta->second < 1e12)) return nullptr;
   return seconds(event.time + eta->second);

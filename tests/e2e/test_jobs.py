@@ -62,6 +62,26 @@ def test_the_tiny_job_ends_as_a_served_model(own_daemon, tiny_job, model):
 
 
 @needs_worker
+def test_a_tokenizer_is_trained_once_and_shared(own_daemon, tiny_job):
+    body = {"kind": "tokenizer", "name": "py-1k", "tokenizer": tiny_job["tokenizer"],
+            "data": tiny_job["data"]}
+    made = own_daemon.wait_job(own_daemon.post("/jobs", body)["id"])
+    assert made["status"] == "succeeded", (made["error"], own_daemon.log_text())
+    assert made["kind"] == "tokenizer" and made["fine_tuned_model"] is None
+    metrics = made["progress"]["metrics"]
+    assert metrics["vocab_size"] == 1024 and metrics["held_out_bytes_per_token"] > 1.5
+    body = tiny_job | {"name": "shares", "tokenizer": {"from_job": made["id"]},
+                       "budget": {"max_steps": 2}, "eval_tokens": 0}
+    job = own_daemon.wait_job(own_daemon.post("/jobs", body)["id"])
+    assert job["status"] == "succeeded", (job["error"], own_daemon.log_text())
+    phases = {e["data"].get("phase") for e in own_daemon.all_events(job["id"]).values()}
+    assert "training tokenizer" not in phases
+    body["tokenizer"] = {"from_job": "ftjob-unheard-of"}
+    refused = own_daemon.call("POST", "/jobs", body)
+    assert refused.status == 400 and refused.json()["error"]["param"] == "tokenizer.from_job"
+
+
+@needs_worker
 def test_a_dry_run_compares_what_it_predicted(own_daemon, tiny_job):
     inner = tiny_job | {"batch_tokens": 512, "sequence_length": 128, "threads": 1}
     created = own_daemon.post("/jobs", {"kind": "dryrun", "name": "try-tiny", "job": inner})

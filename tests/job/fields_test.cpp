@@ -90,6 +90,7 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
                 {"/data/fim_rate", 0, 1},
                 {"/data/spm_rate", 0, 1},
                 {"/data/held_out", 0, 0.9},
+                {"/data/near_duplicate", 0, 1},
                 {"/budget/max_seconds", 0.1, 3.2e7},
                 {"/optimizer/lr", 1e-8, 10},
                 {"/optimizer/adamw_lr", 1e-8, 10},
@@ -384,6 +385,44 @@ TEST(TrainSpecFields, BoundsThemselvesAreAccepted) {
     const auto spec = parse_train_spec(with(pointer, value));
     EXPECT_TRUE(spec) << pointer << ": " << spec.error().message;
   }
+}
+
+TEST(TrainSpecFields, CorporaOfLinesAndLicensesComeBackAndOnlyWhenUsed) {
+  json body = tiny();
+  body["data"]["corpora"] = {{{"name", "a"}, {"format", "jsonl"}},
+                             {{"name", "b"}, {"format", "jsonl"}, {"extensions", {".json"}}},
+                             {{"name", "c"}}};
+  body["data"]["licenses"] = {"MIT", "GPL-2.0+", "unknown"};
+  body["data"]["near_duplicate"] = 0;
+  const auto spec = parse_train_spec(body.dump());
+  ASSERT_TRUE(spec) << spec.error().message;
+  EXPECT_EQ(spec->data.corpora[0].format, CorpusFormat::jsonl);
+  EXPECT_EQ(spec->data.corpora[0].extensions, std::vector<std::string>{".jsonl"});
+  EXPECT_EQ(spec->data.corpora[1].extensions, std::vector<std::string>{".json"});
+  EXPECT_EQ(spec->data.corpora[2].format, CorpusFormat::files);
+  const json written = json::parse(format_train_spec(*spec)).at("data");
+  EXPECT_EQ(written.at("corpora")[0].at("format"), "jsonl");
+  EXPECT_FALSE(written.at("corpora")[2].contains("format"));
+  EXPECT_EQ(written.at("licenses"), body["data"]["licenses"]);
+  EXPECT_EQ(written.at("near_duplicate"), 0);
+  EXPECT_EQ(format_train_spec(*parse_train_spec(format_train_spec(*spec))),
+            format_train_spec(*spec));
+  EXPECT_FALSE(json::parse(format_train_spec(*parse_train_spec(tiny().dump())))
+                   .at("data")
+                   .contains("licenses"));
+}
+
+TEST(TrainSpecFields, WrongLicensesAndFormatsAreRefused) {
+  for (const json& bad :
+       {json::array(), json("MIT"), json::array({""}), json::array({"MIT License"}),
+        json::array({"MIT", 5}), json::array({std::string(65, 'a')})}) {
+    expect_refused("/data/licenses", bad);
+  }
+  json body = tiny();
+  body["data"]["corpora"][0]["format"] = "csv";
+  EXPECT_EQ(parse_train_spec(body.dump()).error().param, "data.corpora[0].format");
+  body["data"] = {{"traces", {"t"}}, {"licenses", {"MIT"}}};
+  EXPECT_EQ(parse_train_spec(body.dump()).error().param, "data.licenses");
 }
 
 TEST(JsonText, NestingIsCappedBeforeParsing) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/atomic_file.h"
+#include "train/job/data_manifest.h"
 #include "train/job/event.h"
 #include "train/job/job_file.h"
 #include "train/job/model_sizes.h"
@@ -201,6 +202,26 @@ TEST(JobFile, ComesBackAsItWasWritten) {
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(job::format_job_file(*again), job::format_job_file(file));
   EXPECT_EQ(again->corpora[0].path, "/x/y");
+}
+
+TEST(DataManifest, ALineSaysOnlyWhatItKnows) {
+  using Split = job::ManifestLine::Split;
+  EXPECT_EQ(job::format_manifest_line({.corpus = "c",
+                                       .path = "a.py",
+                                       .sha256 = "ab",
+                                       .bytes = 7,
+                                       .license = "MIT",
+                                       .split = Split::held_out}),
+            "{\"corpus\":\"c\",\"path\":\"a.py\",\"sha256\":\"ab\",\"bytes\":7,\"license\":\"MIT\","
+            "\"split\":\"held_out\"}\n");
+  EXPECT_EQ(job::format_manifest_line({.corpus = "c",
+                                       .path = "b\xff",
+                                       .bytes = 9,
+                                       .split = Split::skipped,
+                                       .reason = "size",
+                                       .duplicates = 3}),
+            "{\"corpus\":\"c\",\"path\":\"b\xEF\xBF\xBD\",\"bytes\":9,\"split\":\"skipped\","
+            "\"reason\":\"size\",\"duplicates\":3}\n");
 }
 
 TEST(Event, ComesBackAlsoWithNumbersThatAreNotFinite) {

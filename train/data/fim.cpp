@@ -6,8 +6,6 @@
 namespace tristill::train {
 namespace {
 
-constexpr size_t kControlTokens = 4;  // prefix, suffix, middle, end
-
 // The nearest start of a character at or before position.
 size_t character_start(std::string_view text, size_t position) {
   while (position > 0 && position < text.size() &&
@@ -31,8 +29,8 @@ std::vector<TokenId> fim_tokens(const Tokenizer& tokenizer, std::string_view tex
   auto prefix = tokenizer.encode(text.substr(0, from));
   const auto middle = tokenizer.encode(text.substr(from, to - from));
   auto suffix = tokenizer.encode(text.substr(to));
-  if (middle.size() + kControlTokens > max_tokens) return {};
-  const size_t room = max_tokens - kControlTokens - middle.size();
+  if (middle.size() + kFimControlTokens > max_tokens) return {};
+  const size_t room = max_tokens - kFimControlTokens - middle.size();
   if (prefix.size() + suffix.size() > room) {
     const size_t excess = prefix.size() + suffix.size() - room;
     const size_t cut = std::min(excess, suffix.size());

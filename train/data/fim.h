@@ -15,6 +15,8 @@ namespace tristill::train {
 
 enum class FimOrder { psm, spm };
 
+constexpr size_t kFimControlTokens = 4;  // prefix, suffix, middle, end
+
 // At most max_tokens tokens: the suffix is shortened at its end, then the prefix at its start.
 // The middle's length is log-uniform in characters, at most half of the text. Empty when the
 // tokenizer has no such tokens, the text is shorter than 2 characters or the middle alone is

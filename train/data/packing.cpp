@@ -10,15 +10,29 @@ namespace {
 
 constexpr size_t kMinRoom = 16;  // a segment shorter than this is not worth starting
 constexpr int64_t kNoLabel = -100;
+// Kept free for what turning adds: the control tokens, and pieces that a cut splits.
+constexpr size_t kFimRoom = kFimControlTokens + 4;
+static_assert(kMinRoom > kFimRoom);
+
+// A chat that a whole row could hold does not start where it would be cut.
+bool starts_here(const TokenSource& source, size_t document, size_t offset, size_t room,
+                 size_t row) {
+  if (offset > 0 || !source.is_chat(document)) return true;
+  const size_t length = source.starts[document + 1] - source.starts[document] - 1;
+  return length <= room || length > row;
+}
 
 }  // namespace
 
 void TokenSource::add_document(const Tokenizer& tokenizer, std::string_view text) {
-  const TokenId eos = tokenizer.special().eos;
-  const auto ids = tokenizer.encode(text);
-  tokens.push_back(eos);
-  tokens.insert(tokens.end(), ids.begin(), ids.end());
-  tokens.push_back(eos);
+  add(encode_document(tokenizer, {.text = std::string(text)}));
+}
+
+void TokenSource::add(const EncodedDocument& document) {
+  if (!document.lessons.empty()) lessons.resize(tokens.size(), Lesson::token);
+  lessons.insert(lessons.end(), document.lessons.begin(), document.lessons.end());
+  tokens.insert(tokens.end(), document.tokens.begin(), document.tokens.end());
+  if (!lessons.empty()) lessons.resize(tokens.size(), Lesson::token);
   starts.push_back(tokens.size());
 }
 
@@ -59,6 +73,19 @@ Result<Cursor> Cursor::from_numbers(const std::vector<int64_t>& numbers, size_t 
   return cursor;
 }
 
+int64_t BatchStream::Segment::n_labels() const {
+  if (lessons.empty()) return static_cast<int64_t>(tokens.size()) - 1;
+  return std::count_if(lessons.begin() + 1, lessons.end(),
+                       [](Lesson lesson) { return lesson != Lesson::none; });
+}
+
+BatchStream::Segment BatchStream::piece_of(const TokenSource& source, size_t first, size_t n) {
+  const auto begin = source.tokens.begin() + static_cast<ptrdiff_t>(first);
+  Segment segment{{begin, begin + static_cast<ptrdiff_t>(n)}, &source, first};
+  if (!source.lessons.empty()) segment.lessons = std::span(source.lessons).subspan(first, n);
+  return segment;
+}
+
 // The tensors of one batch while they are filled.
 struct BatchStream::Rows {
   Rows(int64_t n_rows, int64_t row_tokens, TokenId padding)
@@ -67,16 +94,20 @@ struct BatchStream::Rows {
         labels(at::full({n_rows, row_tokens}, kNoLabel, at::kLong)),
         segment_start(at::empty({n_rows, row_tokens}, at::kInt)) {}
 
-  // Puts tokens[0 .. n-2] at column; each predicts its successor. Rows must be filled in order.
+  // Puts tokens[0 .. n-2] at column; each predicts its successor, or what the lesson says. Rows
+  // must be filled in order.
   void put(int64_t row, int64_t column, const Segment& segment, const Tokenizer& tokenizer) {
     const auto n_inputs = static_cast<int64_t>(segment.tokens.size()) - 1;
     const int64_t base = row * n_tokens + column;
     for (int64_t i = 0; i < n_inputs; ++i) {
       const auto next = static_cast<size_t>(i + 1);
       tokens.data_ptr<int64_t>()[base + i] = segment.tokens[next - 1];
-      labels.data_ptr<int64_t>()[base + i] = segment.tokens[next];
       segment_start.data_ptr<int32_t>()[base + i] = static_cast<int32_t>(column);
-      bytes += static_cast<int64_t>(tokenizer.bytes_of(segment.tokens[next]).size());
+      const Lesson lesson = segment.lessons.empty() ? Lesson::token : segment.lessons[next];
+      if (lesson == Lesson::none) continue;
+      const TokenId label = lesson == Lesson::end ? tokenizer.special().eos : segment.tokens[next];
+      labels.data_ptr<int64_t>()[base + i] = label;
+      bytes += static_cast<int64_t>(tokenizer.bytes_of(label).size());
       if (segment.source->is_trace) teach(base + i, *segment.source, segment.first + next);
     }
   }
@@ -153,22 +184,29 @@ size_t BatchStream::choose_source() {
   return sources_.size() - 1;
 }
 
+// Whether what comes next of the source may start in so much room.
+bool BatchStream::fits(size_t source_index, size_t room) const {
+  const Cursor::Place& place = cursor_.places[source_index];
+  return starts_here(sources_[source_index],
+                     order_[source_index][static_cast<size_t>(place.document)],
+                     static_cast<size_t>(place.offset), room, static_cast<size_t>(options_.tokens));
+}
+
 BatchStream::Segment BatchStream::next_segment(size_t source_index, size_t room) {
   const TokenSource& source = sources_[source_index];
   Cursor::Place& place = cursor_.places[source_index];
   const uint32_t document = order_[source_index][static_cast<size_t>(place.document)];
   const size_t first = source.starts[document] + static_cast<size_t>(place.offset);
   const size_t end = source.starts[document + 1];
-  const size_t n = std::min(room + 1, end - first);
-  Segment segment{{source.tokens.begin() + static_cast<ptrdiff_t>(first),
-                   source.tokens.begin() + static_cast<ptrdiff_t>(first + n)},
-                  &source,
-                  first};
-  if (!source.is_trace && random_.uniform() < options_.fim_rate) {
+  const bool turns = !source.is_trace && !source.is_chat(document) &&
+                     tokenizer_->special().has_fim() && random_.uniform() < options_.fim_rate;
+  const size_t n = std::min(room + 1 - (turns ? kFimRoom : 0), end - first);
+  Segment segment = piece_of(source, first, n);
+  if (turns) {
     const auto order = random_.uniform() < options_.spm_rate ? FimOrder::spm : FimOrder::psm;
     const auto text = tokenizer_->decode(segment.tokens);
     auto turned = fim_tokens(*tokenizer_, text, order, room + 1, random_);
-    if (!turned.empty()) segment.tokens = std::move(turned);
+    if (!turned.empty()) segment = {std::move(turned), &source, first};
   }
   // The last token taken starts the next segment, so that every token is predicted once.
   if (first + n < end) place.offset += static_cast<int64_t>(n) - 1;
@@ -180,8 +218,11 @@ void BatchStream::fill_row(int64_t row, Rows& rows) {
   const size_t source = choose_source();
   int64_t column = 0;
   while (static_cast<size_t>(options_.tokens - column) >= kMinRoom) {
-    const Segment segment = next_segment(source, static_cast<size_t>(options_.tokens - column));
-    if (segment.tokens.size() < 2) continue;
+    const auto room = static_cast<size_t>(options_.tokens - column);
+    if (!fits(source, room)) break;
+    const Segment segment = next_segment(source, room);
+    // Every document ends with a lesson, so this ends too.
+    if (segment.tokens.size() < 2 || segment.n_labels() == 0) continue;
     rows.put(row, column, segment, *tokenizer_);
     column += static_cast<int64_t>(segment.tokens.size()) - 1;
   }
@@ -207,31 +248,47 @@ void BatchStream::seek(const Cursor& cursor) {
   for (size_t i = 0; i < sources_.size(); ++i) shuffle(i);
 }
 
+// A place in the documents of one source that are taken once, in order.
+struct BatchStream::Walk {
+  const TokenSource& source;
+  size_t document = 0, offset = 0;
+  uint64_t labelled = 0;
+
+  bool ended() const { return document >= source.documents(); }
+  bool fits(size_t room, size_t row) const {
+    return starts_here(source, document, offset, room, row);
+  }
+  Segment next(size_t room) {
+    const size_t first = source.starts[document] + offset;
+    const size_t end = source.starts[document + 1];
+    const size_t n = std::min(room + 1, end - first);
+    offset += n - 1;
+    if (first + n == end) {
+      ++document;
+      offset = 0;
+    }
+    Segment segment = piece_of(source, first, n);
+    labelled += static_cast<uint64_t>(segment.n_labels());
+    return segment;
+  }
+};
+
 std::vector<Batch> evaluation_batches(const TokenSource& source, const Tokenizer& tokenizer,
                                       int64_t rows, int64_t tokens, uint64_t max_tokens) {
-  using Rows = BatchStream::Rows;
   std::vector<Batch> batches;
-  uint64_t labelled = 0;
-  size_t document = 0;
-  size_t offset = 0;
-  while (document < source.documents() && labelled < max_tokens) {
-    Rows batch(rows, tokens, tokenizer.special().eos);
+  BatchStream::Walk walk{source};
+  const auto goes_on = [&] { return !walk.ended() && walk.labelled < max_tokens; };
+  while (goes_on()) {
+    BatchStream::Rows batch(rows, tokens, tokenizer.special().eos);
     for (int64_t row = 0; row < rows; ++row) {
       int64_t column = 0;
-      while (tokens - column >= static_cast<int64_t>(kMinRoom) && document < source.documents() &&
-             labelled < max_tokens) {
-        const size_t first = source.starts[document] + offset;
-        const size_t end = source.starts[document + 1];
-        const size_t n = std::min(static_cast<size_t>(tokens - column) + 1, end - first);
-        const auto begin = source.tokens.begin() + static_cast<ptrdiff_t>(first);
-        batch.put(row, column, {{begin, begin + static_cast<ptrdiff_t>(n)}, &source, first},
-                  tokenizer);
-        column += static_cast<int64_t>(n) - 1;
-        labelled += n - 1;
-        offset += n - 1;
-        if (first + n < end) continue;
-        ++document;
-        offset = 0;
+      while (tokens - column >= static_cast<int64_t>(kMinRoom) && goes_on()) {
+        const auto room = static_cast<size_t>(tokens - column);
+        if (!walk.fits(room, static_cast<size_t>(tokens))) break;
+        const auto segment = walk.next(room);
+        if (segment.n_labels() == 0) continue;
+        batch.put(row, column, segment, tokenizer);
+        column += static_cast<int64_t>(segment.tokens.size()) - 1;
       }
       batch.pad(row, column);
     }

@@ -1,15 +1,21 @@
 // Packing: documents and traces -> batches of full rows, without loss or attention across
 // documents. A row is filled with segments; each segment predicts its own next tokens only.
-// The whole position in the data is a Cursor, so that a resumed run sees the same batches.
+// A chat is cut only where a row of its own could not hold it, and is never turned to
+// fill-in-the-middle. Fill-in-the-middle is at the level of the context (Bavarian et al. 2022,
+// section 4): a document is first cut to the room in the row, then that piece is turned, so that no
+// example is cut by a row's end. The whole position in the data is a Cursor, so that a resumed run
+// sees the same batches.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/random.h"
 #include "model/tokenizer/tokenizer.h"
+#include "train/data/encoding.h"
 #include "train/student/student.h"
 #include "train/trace/record.h"
 
@@ -22,13 +28,19 @@ struct TokenSource {
   bool is_trace = false;
   std::vector<TokenId> tokens;
   std::vector<size_t> starts = {0};  // document i is tokens[starts[i], starts[i + 1])
+  std::vector<Lesson> lessons;  // one a token once there is a chat; empty: all Lesson::token
   std::vector<size_t> top_offsets = {0};  // traces: of token j in top_ids and top_logprobs
   std::vector<int32_t> top_ids;
   std::vector<float> top_logprobs;
   std::vector<uint8_t> drawn;  // traces: of token j, whether the teacher drew it at temperature 1
 
   size_t documents() const { return starts.size() - 1; }
-  // Adds <eos> text <eos>: a document starts after the end of another.
+  // A chat begins with what is given, a text with what is not.
+  bool is_chat(size_t document) const {
+    return !lessons.empty() && lessons[starts[document]] == Lesson::none;
+  }
+  void add(const EncodedDocument& document);
+  // Adds a text, as encode_document does.
   void add_document(const Tokenizer& tokenizer, std::string_view text);
   void add_trace(const trace::Record& record);
 };
@@ -75,9 +87,15 @@ class BatchStream {
     std::vector<TokenId> tokens;
     const TokenSource* source = nullptr;
     size_t first = 0;  // of tokens in the source, for teacher distributions
+    std::span<const Lesson> lessons = {};  // one a token; empty: all Lesson::token
+
+    int64_t n_labels() const;  // how many of its tokens are learned or end an answer
   };
   struct Rows;
+  struct Walk;
+  static Segment piece_of(const TokenSource& source, size_t first, size_t n);
   size_t choose_source();
+  bool fits(size_t source, size_t room) const;
   Segment next_segment(size_t source, size_t room);
   void next_document(size_t source);
   void shuffle(size_t source);

@@ -11,11 +11,17 @@ namespace tristill::job {
 
 class Fields;
 
-// A named directory of source files. Names, not paths: the daemon maps them under its data root
+enum class CorpusFormat {
+  files,  // a file is a document
+  jsonl,  // a line is one: chat, instruction or text, see train/trace/sample.h
+};
+
+// A named directory of files. Names, not paths: the daemon maps them under its data root
 // (DATA/corpora/NAME); "python-stdlib" is the standard library of the machine's python3.
 struct CorpusSource {
   std::string name;
-  std::vector<std::string> extensions = {".py"};
+  CorpusFormat format = CorpusFormat::files;
+  std::vector<std::string> extensions = {".py"};  // where none are given, of jsonl ".jsonl"
   double weight = 1.0;  // relative share of batches
 };
 
@@ -33,7 +39,9 @@ struct DataSpec {
   double trace_weight = 1.0;        // share of trace batches against the corpora's weights
   double fim_rate = 0.5;            // share of documents turned to fill-in-the-middle
   double spm_rate = 0.5;            // of those, the share in SPM order
-  double held_out = 0.05;           // share of files kept for validation, by hash of the path
+  double held_out = 0.05;  // share of documents kept for validation, by hash: data/corpus.h
+  double near_duplicate = 0.8;  // resemblance from which a copy of a held-out one is left out
+  std::vector<std::string> licenses;  // SPDX ids whose files are taken, or "unknown"; empty: all
 };
 
 // A field that names something under the data root.

@@ -16,11 +16,12 @@ struct TrainingData {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::vector<TokenSource> sources;
   TokenSource held_out;
-  std::string manifest_sha256;  // over the manifests of all corpora and shards
+  std::string manifest_sha256;  // of data-manifest.jsonl
 };
 
 // Trains the tokenizer when none is given (kept in the job's directory, so a resumed run has the
-// same). Errors name the field of the job: data.corpora, data.traces, tokenizer.
+// same) and writes data-manifest.jsonl there. Errors name the field of the job: data.corpora,
+// data.near_duplicate, data.traces, tokenizer.
 Result<TrainingData> prepare_data(const job::JobDirectory& directory, const job::JobFile& file,
                                   EventLog& events);
 

@@ -25,6 +25,7 @@ int gguf_fuzz(const uint8_t* data, size_t size);
 int http_fuzz(const uint8_t* data, size_t size);
 int model_file_fuzz(const uint8_t* data, size_t size);
 int output_form_fuzz(const uint8_t* data, size_t size);
+int sample_fuzz(const uint8_t* data, size_t size);
 int tokenizer_fuzz(const uint8_t* data, size_t size);
 int trace_record_fuzz(const uint8_t* data, size_t size);
 int trace_shard_fuzz(const uint8_t* data, size_t size);
@@ -168,6 +169,14 @@ TEST_F(Replay, Event) {
          10000);
 }
 
+TEST_F(Replay, Sample) {
+  replay(sample_fuzz,
+         R"({"messages":[{"role":"user","content":[{"type":"text","text":"q"}]},)"
+         R"({"role":"assistant","content":"a","tool_calls":[{"function":{"name":"f"}}]}]})",
+         10000);
+  replay(sample_fuzz, R"({"prompt":"q","input":"i","thinking":"t","responses":{"x":"a","y":"b"}})",
+         10000);
+}
 TEST_F(Replay, TraceRecord) { replay(trace_record_fuzz, trace::format_record(record()), 10000); }
 
 TEST_F(Replay, TraceShard) {

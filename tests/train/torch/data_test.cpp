@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <numeric>
 
 #include "tests/support/test_model.h"
+#include "tests/train/torch/scratch_folder.h"
 #include "train/checkpoint.h"
-#include "train/data/corpus.h"
 #include "train/data/fim.h"
 #include "train/data/packing.h"
 
@@ -16,23 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (fs::temp_directory_path() / "tristill-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~ScratchFolder() { fs::remove_all(path_); }
-  const fs::path& path() const { return path_; }
-  void write(const std::string& name, const std::string& text) const {
-    fs::create_directories((path_ / name).parent_path());
-    std::ofstream(path_ / name) << text;
-  }
-
- private:
-  fs::path path_;
-};
-
 std::string sample_text(int lines, int seed) {
   std::string text;
   for (int i = 0; i < lines; ++i) {
@@ -40,36 +22,6 @@ std::string sample_text(int lines, int seed) {
         "def f" + std::to_string(i * 7 + seed) + "(x):\n    return x + " + std::to_string(i) + "\n";
   }
   return text;
-}
-
-TEST(Corpus, LeavesOutDuplicatesBinariesAndOtherExtensionsAndKeepsItsSplit) {
-  const ScratchFolder folder;
-  folder.write("a.py", "x = 1\n");
-  folder.write("copy/of_a.py", "x = 1\n");
-  folder.write("b.txt", "no");
-  folder.write("c.py", std::string("\xff\xfe", 2));
-  folder.write("__pycache__/d.py", "y = 2\n");
-  for (int i = 0; i < 40; ++i) folder.write("m" + std::to_string(i) + ".py", sample_text(3, i));
-  const job::ResolvedCorpus wanted{{.name = "test"}, folder.path().string()};
-  const auto corpus = read_corpus(wanted, 0.3);
-  ASSERT_TRUE(corpus);
-  EXPECT_EQ(corpus->summary.skipped_duplicate, 1U);
-  EXPECT_EQ(corpus->summary.skipped_not_text, 1U);
-  EXPECT_EQ(corpus->documents.size(), 41U);
-  EXPECT_GT(corpus->summary.held_out_files, 3U);
-  EXPECT_LT(corpus->summary.held_out_files, 25U);
-  const auto again = read_corpus(wanted, 0.3);
-  EXPECT_EQ(again->summary.manifest_sha256, corpus->summary.manifest_sha256);
-  for (const Document& document : corpus->documents) {
-    EXPECT_EQ(document.held_out, is_held_out(document.path, 0.3));
-  }
-}
-
-TEST(Corpus, AMissingDirectoryIsNamed) {
-  const auto corpus = read_corpus({{.name = "gone"}, "/nonexistent/place"}, 0.1);
-  ASSERT_FALSE(corpus);
-  EXPECT_EQ(corpus.error().code, ErrorCode::not_found);
-  EXPECT_NE(corpus.error().message.find("gone"), std::string::npos);
 }
 
 TEST(Fim, BothOrdersHoldTheWholeTextAndEndTheMiddle) {
@@ -203,6 +155,151 @@ TEST(Packing, TracesCarryTheTeacherToTheRightToken) {
     EXPECT_EQ(batch.teacher.ids[batch.teacher.offsets[i]], label);
     EXPECT_NE(label, 9);  // its distribution is unknown
     EXPECT_EQ(batch.teacher.sampled[i], label > 10 ? 1 : 0);
+  }
+}
+
+// Each example of a row, put together again, is a piece of the text, and an epoch of them is all.
+TEST(Packing, NoFillInTheMiddleExampleIsCutByARowsEnd) {
+  const auto tokenizer = test::tiny_tokenizer();
+  const SpecialTokens& special = tokenizer->special();
+  std::vector<TokenSource> sources(1);
+  std::string all;
+  for (int i = 0; i < 5; ++i) {
+    const std::string text = sample_text(60, i);  // many rows long
+    all += text;
+    sources[0].add_document(*tokenizer, text);
+  }
+  BatchStream stream(std::move(sources), tokenizer,
+                     {.rows = 2, .tokens = 64, .fim_rate = 1, .spm_rate = 0, .seed = 4});
+  int examples = 0;
+  std::vector<bool> covered(all.size());
+  while (stream.cursor().places[0].epoch == 0) {
+    const Batch batch = stream.next();
+    for (int64_t row = 0; row < 2; ++row) {
+      const auto* tokens = batch.tokens.data_ptr<int64_t>() + row * 64;
+      const auto* labels = batch.labels.data_ptr<int64_t>() + row * 64;
+      for (int64_t at = 0; at < 64; ++at) {
+        if (tokens[at] != special.fim_prefix) continue;
+        std::vector<TokenId> example(tokens + at, tokens + at + 1);
+        while (at < 64 && labels[at] >= 0 && labels[at] != special.eos) {
+          example.push_back(static_cast<TokenId>(labels[at++]));
+        }
+        ASSERT_LT(at, 64) << "cut by the row's end";
+        ASSERT_EQ(labels[at], special.eos);
+        const std::span<const TokenId> ids(example);
+        const auto find = [&](TokenId id) {
+          return static_cast<size_t>(std::find(ids.begin(), ids.end(), id) - ids.begin());
+        };
+        const size_t suffix = find(special.fim_suffix);
+        const size_t middle = find(special.fim_middle);
+        ASSERT_LT(suffix, middle);
+        ASSERT_LT(middle, ids.size());
+        const std::string text = tokenizer->decode(ids.subspan(1, suffix - 1)) +
+                                 tokenizer->decode(ids.subspan(middle + 1)) +
+                                 tokenizer->decode(ids.subspan(suffix + 1, middle - suffix - 1));
+        const size_t place = all.find(text);
+        ASSERT_NE(place, std::string::npos) << text;
+        for (size_t i = 0; i < text.size(); ++i) covered[place + i] = true;
+        ++examples;
+      }
+    }
+  }
+  EXPECT_GT(examples, 30);
+  const auto missed = static_cast<double>(std::count(covered.begin(), covered.end(), false));
+  EXPECT_LT(missed, 0.01 * static_cast<double>(all.size()));
+}
+
+Document chat(const std::vector<std::string>& parts) {
+  Document document;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    document.text += parts[i];
+    document.parts.push_back({parts[i].size(), i % 2 == 1});
+  }
+  return document;
+}
+
+// What the labels of a batch say, each run of them in braces, <eos> as a bar.
+std::string learned(const Batch& batch, const Tokenizer& tokenizer) {
+  std::string out;
+  bool open = false;
+  for (int64_t i = 0; i < batch.labels.numel(); ++i) {
+    const auto label = static_cast<TokenId>(batch.labels.data_ptr<int64_t>()[i]);
+    if ((label >= 0) != open) out += open ? "}" : "{";
+    open = label >= 0;
+    if (open) out += label == tokenizer.special().eos ? "|" : tokenizer.bytes_of(label);
+  }
+  return out + (open ? "}" : "");
+}
+
+TEST(Packing, OfAChatOnlyTheAnswersAreLabelledAndEachEnds) {
+  const auto tokenizer = test::tiny_tokenizer();
+  std::vector<TokenSource> sources(1);
+  sources[0].add(encode_document(
+      *tokenizer, chat({"user: a\n\nassistant:", " one", "\n\nuser: b\n\nassistant:", " two"})));
+  const auto given = tokenizer->encode("user: a\n\nassistant:");
+  const TokenSource copy = sources[0];
+  EXPECT_EQ(std::vector(copy.tokens.begin(), copy.tokens.begin() + std::ssize(given)), given);
+  const auto batches = evaluation_batches(copy, *tokenizer, 1, 256, 1 << 20);
+  ASSERT_EQ(batches.size(), 1U);
+  EXPECT_EQ(learned(batches[0], *tokenizer), "{ one|}{ two|}");
+  EXPECT_EQ(batches[0].bytes, 8);
+  // Never turned to fill-in-the-middle.
+  BatchStream stream(std::move(sources), tokenizer, {.rows = 1, .tokens = 128, .fim_rate = 1});
+  const std::string labels = learned(stream.next(), *tokenizer);
+  EXPECT_TRUE(labels.starts_with("{ one|}{ two|}")) << labels;
+}
+
+TEST(Packing, AChatIsCutOnlyWhereARowCouldNotHoldIt) {
+  const auto tokenizer = test::tiny_tokenizer();
+  const auto whole = encode_document(*tokenizer, chat({sample_text(4, 1), " yes"}));
+  const auto length = static_cast<int64_t>(whole.tokens.size()) - 1;
+  const int64_t row = length + length / 2;  // one and a half
+  TokenSource source;
+  for (int i = 0; i < 3; ++i) source.add(whole);
+  for (const Batch& batch : evaluation_batches(source, *tokenizer, 1, row, 1 << 20)) {
+    EXPECT_EQ(learned(batch, *tokenizer), "{ yes|}");
+    EXPECT_EQ(batch.tokens.data_ptr<int64_t>()[0], whole.tokens[0]);
+  }
+  BatchStream stream({source}, tokenizer, {.rows = 1, .tokens = row});
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(learned(stream.next(), *tokenizer), "{ yes|}");
+}
+
+TEST(Packing, AnAnswerBehindAPromptOfManyRowsIsStillLearned) {
+  const auto tokenizer = test::tiny_tokenizer();
+  TokenSource source;
+  source.add(encode_document(*tokenizer, chat({sample_text(80, 1), " yes"})));
+  source.add_document(*tokenizer, "x = 1\n");
+  std::string all;
+  for (const Batch& batch : evaluation_batches(source, *tokenizer, 1, 32, 1 << 20)) {
+    EXPECT_GT(batch.labels.ge(0).sum().item<int64_t>(), 0);  // rows without labels are passed over
+    all += learned(batch, *tokenizer);
+  }
+  EXPECT_EQ(all, "{ yes|x = 1\n|}");
+  BatchStream stream({source}, tokenizer, {.rows = 1, .tokens = 32, .fim_rate = 0});
+  for (int i = 0; i < 5; ++i) EXPECT_NE(learned(stream.next(), *tokenizer), "");
+}
+
+TEST(Encoding, TheNumberOfThreadsDoesNotShow) {
+  const auto tokenizer = test::tiny_tokenizer();
+  std::vector<Document> documents;
+  uint64_t bytes = 0;
+  for (int i = 0; i < 1500; ++i) {
+    documents.push_back(i % 7 == 0 ? chat({sample_text(1, i), "ok"})
+                                   : Document{.text = sample_text(i % 5, i)});
+    bytes += documents.back().text.size();
+  }
+  for (const uint32_t n_threads : {1U, 4U}) {
+    ThreadTeam team(n_threads);
+    uint64_t told = 0;
+    const auto encoded =
+        encode_documents(*tokenizer, documents, team, [&](uint64_t done) { told += done; });
+    EXPECT_EQ(told, bytes);
+    ASSERT_EQ(encoded.size(), documents.size());
+    for (size_t i = 0; i < documents.size(); ++i) {
+      const auto expected = encode_document(*tokenizer, documents[i]);
+      ASSERT_EQ(encoded[i].tokens, expected.tokens) << i;
+      ASSERT_EQ(encoded[i].lessons, expected.lessons) << i;
+    }
   }
 }
 

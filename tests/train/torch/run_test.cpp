@@ -180,6 +180,37 @@ TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
   expect_engine_speaks_as_student(0);
 }
 
+TEST_F(RunTest, ChatsAreAnsweredInTheWordsOfTheCorpusAndEnd) {
+  fs::create_directories(root_ / "talk");
+  std::ofstream lines(root_ / "talk" / "a.jsonl");
+  for (int i = 0; i < 8; ++i) {
+    lines << R"({"prompt": "question )" << i << R"(", "response": "value + other"})" << "\n";
+  }
+  lines.close();
+  auto file = job(80);
+  file.corpora = {{{.name = "talk", .format = job::CorpusFormat::jsonl, .extensions = {".jsonl"}},
+                   (root_ / "talk").string()}};
+  file.train().data.held_out = 0;
+  const auto place = directory("talking");
+  ASSERT_TRUE(run(place, file));
+  const auto loaded = load_model(place.model());
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const Tokenizer& tokenizer = *(*loaded)->tokenizer;
+  engine::Engine engine(*loaded, {.n_threads = 1});
+  // As the daemon's template "plain" asks.
+  auto generation = engine.submit({.prompt = tokenizer.encode("user: question 5\n\nassistant:"),
+                                   .sampling = {.temperature = 0},
+                                   .max_tokens = 40});
+  ASSERT_TRUE(generation);
+  std::string answer;
+  while (!generation->finished()) {
+    const auto event = generation->next(std::chrono::seconds(10));
+    ASSERT_TRUE(event);
+    if (event->kind == engine::TokenEvent::Kind::token) answer += tokenizer.bytes_of(event->token);
+  }
+  EXPECT_EQ(answer, " value + other");
+}
+
 TEST_F(RunTest, ASlidingWindowIsTheEnginesToo) {
   expect_engine_speaks_as_student(8);
   auto config = job(0).train().model;

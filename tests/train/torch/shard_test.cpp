@@ -183,6 +183,7 @@ TEST(ShardExchange, DenseWeightsGoInFullPrecision) { expect_spread_equals_refres
 job::OptimizerSpec spec_with_all_state() {
   job::OptimizerSpec spec;
   spec.norm_pinning = true;
+  spec.newton_schulz_steps = 1;
   return spec;
 }
 

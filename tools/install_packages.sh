@@ -8,7 +8,7 @@ compile=(build-essential cmake ninja-build ccache pkg-config)
 serve=("${compile[@]}" libsentencepiece-dev libcpp-httplib-dev nlohmann-json3-dev libsqlite3-dev
        libfmt-dev libspdlog-dev libxxhash-dev libcli11-dev prometheus-cpp-dev
        libcurl4-openssl-dev libedit-dev libssl-dev zlib1g-dev curl ca-certificates)
-train=(libtorch-dev libopenblas0-pthread python3)
+train=(libtorch-dev libgloo-dev libopenblas0-pthread python3)
 test=(libgtest-dev git groff-base openssl python3 python3-venv python3-pytest python3-yaml
       python3-jsonschema python3-numpy python3-prometheus-client g++-12-aarch64-linux-gnu qemu-user
       slowhttptest)

@@ -101,6 +101,7 @@ CATCH_SITES = {
     "server/jobs/supervisor.cpp": "a step of the supervisor ends: logged, the thread lives",
     "server/main.cpp": "the program ends",
     "server/models/registry.cpp": "a model that the machine cannot hold is refused",
+    "train/distributed/rank_group.cpp": "what c10d throws becomes RankLost, with who was lost",
     "train/worker.cpp": "the job ends: the exception becomes its result event",
 }
 

@@ -1,7 +1,10 @@
 #include "train/worker.h"
 
 #include <atomic>
+#include <bit>
+#include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <new>
 #include <optional>
 #include <system_error>
@@ -10,6 +13,8 @@
 #include "base/exit_code.h"
 #include "base/file_lock.h"
 #include "base/log.h"
+#include "train/distributed/local_ranks.h"
+#include "train/distributed/rank_group.h"
 #include "train/event_log.h"
 #include "train/job/directory.h"
 #include "train/job/job_file.h"
@@ -48,20 +53,81 @@ std::string_view name_of(ErrorCode code) {
   return "internal";
 }
 
-// What the work came to, whatever it threw.
-Result<Outcome> work(const job::JobDirectory& directory, EventLog& events) {
+int failed(const Error& error) {
+  log_error("job failed", {{"reason", error.message}});
+  return exit_code(error.code);
+}
+
+constexpr std::chrono::seconds kLauncherWait{600};  // for ranks on machines that are still starting
+constexpr std::chrono::seconds kLocalWait{60};
+
+Result<job::JobFile> read_job(const job::JobDirectory& directory) {
+  auto text = read_file(directory.job_file());
+  if (!text) return text.error();
+  return job::parse_job_file(*text);
+}
+
+// What a launcher started must be what the job can share out.
+Result<void> check_ranks(const job::TrainSpec& spec, const RankPlace& place) {
+  const auto size = static_cast<uint32_t>(place.size);
+  if (!std::has_single_bit(size) || spec.micro_batches % size != 0) {
+    return Error{ErrorCode::invalid_argument,
+                 "the launcher started " + std::to_string(size) + " ranks and micro_batches is " +
+                     std::to_string(spec.micro_batches) +
+                     "; accepted is a power of two of ranks that divides it",
+                 "micro_batches"};
+  }
+  if (spec.ranks > 1 && spec.ranks != size) {
+    return Error{ErrorCode::invalid_argument,
+                 "the launcher started " + std::to_string(size) + " ranks and ranks is " +
+                     std::to_string(spec.ranks) + "; accepted is the same number, or 1",
+                 "ranks"};
+  }
+  return {};
+}
+
+// Only training is shared out.
+Result<void> check_kind(const job::JobFile& file, const RankPlace& place) {
+  if (place.size == 1 || std::holds_alternative<job::TrainSpec>(file.spec)) return {};
+  return Error{ErrorCode::invalid_argument,
+               "the launcher started " + std::to_string(place.size) +
+                   " ranks, and only jobs of kind train are done by more than one; start one",
+               "kind"};
+}
+
+// Trains as rank 0 among those of the launcher, or those that it starts here, or alone.
+Result<Outcome> lead(const job::JobDirectory& directory, const job::JobFile& file,
+                     const RankPlace& launched, EventLog& events) {
+  std::optional<LocalRanks> local;
+  if (launched.size > 1) {
+    if (auto fits = check_ranks(file.train(), launched); !fits) return fits.error();
+  } else if (file.train().ranks > 1) {
+    local.emplace(directory.root, static_cast<int>(file.train().ranks));
+  }
+  const RankPlace& place = local ? local->place() : launched;
   try {
-    auto text = read_file(directory.job_file());
-    if (!text) return text.error();
-    auto file = job::parse_job_file(*text);
+    RankGroup ranks(place, local ? kLocalWait : kLauncherWait);
+    return run_train(directory, file, events, stop_wanted, ranks);
+  } catch (const RankLost& lost) {
+    const std::string known = local ? local->casualty() : "";
+    return Error{ErrorCode::unavailable,
+                 known.empty() ? lost.what() : known + " (" + lost.what() + ")", "ranks"};
+  }
+}
+
+// What the work came to, whatever it threw.
+Result<Outcome> work(const job::JobDirectory& directory, const RankPlace& place, EventLog& events) {
+  try {
+    auto file = read_job(directory);
     if (!file) return file.error();
+    if (auto fits = check_kind(*file, place); !fits) return fits.error();
     if (std::holds_alternative<job::DryRunSpec>(file->spec)) {
       return run_dryrun(directory, *file, events, stop_wanted);
     }
     if (std::holds_alternative<job::TokenizerJob>(file->spec)) {
       return run_tokenizer(directory, *file, events);
     }
-    return run_train(directory, *file, events, stop_wanted);
+    return lead(directory, *file, place, events);
   } catch (const std::bad_alloc&) {
     return Error{ErrorCode::resource_exhausted, "out of memory; lower batch_tokens or the model",
                  ""};
@@ -97,11 +163,32 @@ job::Event result_event(const Result<Outcome>& outcome) {
   return event;
 }
 
+// As another rank than 0: its exit code.
+int follow(const job::JobDirectory& directory, const RankPlace& place) {
+  end_with_parent(place);
+  try {
+    const auto file = read_job(directory);
+    if (!file) return failed(file.error());
+    if (auto fits = check_kind(*file, place); !fits) return failed(fits.error());
+    if (auto fits = check_ranks(file->train(), place); !fits) return failed(fits.error());
+    RankGroup ranks(place, place.parent > 0 ? kLocalWait : kLauncherWait);
+    const auto code = follow_train(directory, *file, stop_wanted, ranks);
+    return code ? *code : failed(code.error());
+  } catch (const RankLost& lost) {
+    return failed({ErrorCode::unavailable, lost.what(), ""});
+  } catch (const std::exception& failure) {
+    return failed({ErrorCode::internal, failure.what(), ""});
+  }
+}
+
 }  // namespace
 
 int run_worker(const std::filesystem::path& root) {
   const job::JobDirectory directory{std::filesystem::absolute(root)};
   handle_signals();
+  const auto place = rank_place([](const char* name) { return std::getenv(name); });
+  if (!place) return failed(place.error());
+  if (place->rank > 0) return follow(directory, *place);
   const auto lock = FileLock::acquire(directory.lock());
   if (!lock) {
     log_error("cannot start", {{"reason", lock.error().message}});
@@ -109,12 +196,9 @@ int run_worker(const std::filesystem::path& root) {
   }
   try {
     EventLog events(directory.events());
-    const auto outcome = work(directory, events);
+    const auto outcome = work(directory, *place, events);
     events.write(result_event(outcome));
-    if (!outcome) {
-      log_error("job failed", {{"reason", outcome.error().message}});
-      return exit_code(outcome.error().code);
-    }
+    if (!outcome) return failed(outcome.error());
     return *outcome == Outcome::succeeded ? kExitOk : kExitInterrupted;
   } catch (const std::exception& failure) {
     log_error("cannot write events", {{"reason", failure.what()}});

@@ -64,6 +64,8 @@ TEST(TrainSpecFields, WholeNumbersOutsideTheirRangeAreRefused) {
                 {"/quantization/activation_bits", 4, 8},
                 {"/batch_tokens", 16, 1 << 24},
                 {"/sequence_length", 16, 1 << 20},
+                {"/micro_batches", 1, 1 << 16},
+                {"/ranks", 1, 1 << 10},
                 {"/seed", 0, int64_t{1} << 53},
                 {"/threads", 0, 1024},
                 {"/log_every", 1, 1 << 20},

@@ -124,6 +124,30 @@ TEST(TrainSpec, RefusalsNameTheField) {
   }
 }
 
+// train-tiny has 16 rows.
+TEST(TrainSpec, MicroBatchesDivideTheRowsAndRanksTheMicroBatches) {
+  const struct {
+    const char* settings;
+    const char* param;  // of the refusal; empty: accepted
+  } cases[] = {
+      {"\"micro_batches\": 16, \"ranks\": 16", ""},
+      {"\"micro_batches\": 4, \"ranks\": 2", ""},
+      {"\"micro_batches\": 3", "micro_batches"},
+      {"\"micro_batches\": 32", "micro_batches"},
+      {"\"ranks\": 2", "ranks"},
+      {"\"micro_batches\": 8, \"ranks\": 3", "ranks"},
+      {"\"micro_batches\": 2, \"ranks\": 4", "ranks"},
+  };
+  for (const auto& c : cases) {
+    const auto spec =
+        job::parse_train_spec(with("\"log_every\": 5", c.settings + ", \"log_every\": 5"s));
+    EXPECT_EQ(spec ? "" : spec.error().param, c.param) << c.settings;
+    if (!spec) {
+      EXPECT_NE(spec.error().message.find("accepted is"), std::string::npos) << c.settings;
+    }
+  }
+}
+
 TEST(TrainSpec, HostileJsonIsRefused) {
   EXPECT_FALSE(job::parse_train_spec(""));
   EXPECT_FALSE(job::parse_train_spec("[]"));

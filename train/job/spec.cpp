@@ -1,5 +1,7 @@
 #include "train/job/spec.h"
 
+#include <bit>
+
 #include "train/job/fields.h"
 #include "train/job/optimizer_fields.h"
 
@@ -37,6 +39,8 @@ void read_train(Fields& fields, TrainSpec& spec) {
   read_name(fields, "init_from", spec.init_from);
   fields.whole("batch_tokens", 16, 1 << 24, spec.batch_tokens);
   fields.whole("sequence_length", 16, 1 << 20, spec.sequence_length);
+  fields.whole("micro_batches", 1, 1 << 16, spec.micro_batches);
+  fields.whole("ranks", 1, 1 << 10, spec.ranks);
   fields.real("init_scale", 1e-9, 1e3, spec.init_scale);
   fields.whole("seed", 0, int64_t{1} << 53, spec.seed);
   fields.whole("threads", 0, 1024, spec.threads);
@@ -48,6 +52,28 @@ void read_train(Fields& fields, TrainSpec& spec) {
 
 Error bad(const char* param, std::string message) {
   return Error{ErrorCode::invalid_argument, std::move(message), param};
+}
+
+// Gradients are summed as a binary tree over micro-batches, of which a rank has a whole branch.
+Result<void> check_parts(const TrainSpec& spec) {
+  if (!std::has_single_bit(spec.micro_batches)) {
+    return bad("micro_batches", "micro_batches is " + std::to_string(spec.micro_batches) +
+                                    "; accepted is a power of two");
+  }
+  const uint32_t rows = spec.batch_tokens / spec.sequence_length;
+  if (rows % spec.micro_batches != 0) {
+    return bad("micro_batches",
+               "micro_batches is " + std::to_string(spec.micro_batches) + " and a batch has " +
+                   std::to_string(rows) +
+                   " rows (batch_tokens / sequence_length); accepted is a power of two that "
+                   "divides the rows");
+  }
+  if (!std::has_single_bit(spec.ranks) || spec.micro_batches % spec.ranks != 0) {
+    return bad("ranks", "ranks is " + std::to_string(spec.ranks) +
+                            "; accepted is a power of two of at most micro_batches, which is " +
+                            std::to_string(spec.micro_batches));
+  }
+  return {};
 }
 
 // Fields that are right alone but wrong together.
@@ -64,6 +90,7 @@ Result<void> check_together(const TrainSpec& spec) {
   if (spec.sequence_length > spec.batch_tokens) {
     return bad("batch_tokens", "batch_tokens is smaller than sequence_length");
   }
+  if (auto ok = check_parts(spec); !ok) return ok;
   if (auto ok = check_optimizer(spec.optimizer, spec.quantized); !ok) return ok;
   if (!spec.init_from.empty() && spec.init_scale != 1) {
     return bad("init_scale",
@@ -115,6 +142,8 @@ nlohmann::json train_json(const TrainSpec& s) {
               {"budget", budget_json(s.budget)},
               {"batch_tokens", s.batch_tokens},
               {"sequence_length", s.sequence_length},
+              {"micro_batches", s.micro_batches},
+              {"ranks", s.ranks},
               {"optimizer", optimizer_json(s.optimizer)},
               {"health", health_json(s.health)},
               {"loss", loss_json(s.loss)},

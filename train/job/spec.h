@@ -31,6 +31,8 @@ struct TrainSpec {
   BudgetSpec budget;
   uint32_t batch_tokens = 8192;
   uint32_t sequence_length = 512;
+  uint32_t micro_batches = 1;  // a power of two: parts of a batch that are in memory one at a time
+  uint32_t ranks = 1;  // processes that share the micro-batches: a power of two dividing them
   OptimizerSpec optimizer;
   HealthSpec health;
   LossSpec loss;

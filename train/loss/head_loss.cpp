@@ -26,17 +26,6 @@ Tensor chunk_logits(const Tensor& hidden, const LinearWeight& head, Chunk chunk)
   return linear_group(hidden.slice(0, chunk.begin, chunk.end), {&head})[0];
 }
 
-void add(LossSums& sums, const LossSums& part) {
-  sums.ce += part.ce;
-  sums.kd += part.kd;
-  sums.z += part.z;
-  sums.format += part.format;
-  sums.weighted += part.weighted;
-  sums.tokens += part.tokens;
-  sums.taught_tokens += part.taught_tokens;
-  sums.format_tokens += part.format_tokens;
-}
-
 // What the token at a flat row has to learn.
 TokenTargets targets_of(int64_t row, int64_t label, const TeacherTargets& teacher) {
   TokenTargets targets;
@@ -62,35 +51,32 @@ void chunk_losses(Tensor& logits, Chunk chunk, const int64_t* label, const Teach
     for (int64_t block = from; block < to; ++block) {
       const int64_t first = chunk.begin + block * kRowBlock;
       for (int64_t row = first; row < std::min(first + kRowBlock, chunk.end); ++row) {
-        add(parts[static_cast<size_t>(block)],
+        parts[static_cast<size_t>(block)] +=
             token_loss(logits.data_ptr<float>() + (row - chunk.begin) * vocab, vocab,
-                       targets_of(row, label[row], teacher), weights, factor));
+                       targets_of(row, label[row], teacher), weights, factor);
       }
     }
   });
-  for (const LossSums& part : parts) add(sums, part);
+  for (const LossSums& part : parts) sums += part;
 }
 
 // A weight a token that makes the mean over all labels one over the labels of structure.
-double format_weight_of(const int64_t* labels, int64_t n, int64_t n_labelled,
-                        const LossWeights& weights) {
-  const auto structural = std::count_if(
-      labels, labels + n, [&](int64_t y) { return y >= 0 && is_structural(y, weights); });
-  if (structural == 0) return 0;
-  return weights.format * static_cast<double>(n_labelled) / static_cast<double>(structural);
+double format_weight_of(const LabelCounts& counts, const LossWeights& weights) {
+  if (counts.structural == 0) return 0;
+  return weights.format * static_cast<double>(counts.labelled) /
+         static_cast<double>(counts.structural);
 }
 
 struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static Variable forward(AutogradContext* ctx, const Variable& hidden, const Variable& latent,
                           const LinearWeight* head, const Tensor& labels,
                           const TeacherTargets* teacher, const LossWeights* weights,
-                          LossSums* sums) {
+                          const LabelCounts* counts, LossSums* sums) {
     const int64_t n = hidden.size(0);
     const int64_t* label = labels.data_ptr<int64_t>();
-    const auto labelled = std::count_if(label, label + n, [](int64_t y) { return y >= 0; });
-    const float factor = 1.0F / static_cast<float>(std::max<int64_t>(labelled, 1));
+    const float factor = 1.0F / static_cast<float>(std::max<int64_t>(counts->labelled, 1));
     LossWeights scaled = *weights;
-    scaled.format = format_weight_of(label, n, labelled, *weights);
+    scaled.format = format_weight_of(*counts, *weights);
     Tensor grad_hidden = at::empty_like(hidden);
     Tensor grad_latent = at::zeros_like(latent);
     *sums = {};
@@ -110,20 +96,33 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     Variable none;
-    return {saved[0] * grads[0], saved[1] * grads[0], none, none, none, none, none};
+    return {saved[0] * grads[0], saved[1] * grads[0], none, none, none, none, none, none};
   }
 };
 
 }  // namespace
 
+LabelCounts count_labels(const Tensor& labels, const LossWeights& weights) {
+  LabelCounts counts;
+  const int64_t* label = labels.data_ptr<int64_t>();
+  for (int64_t i = 0; i < labels.numel(); ++i) {
+    if (label[i] < 0) continue;
+    ++counts.labelled;
+    counts.structural += is_structural(label[i], weights) ? 1 : 0;
+  }
+  return counts;
+}
+
 Tensor head_loss(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,
-                 const TeacherTargets& teacher, const LossWeights& weights, LossSums& sums) {
+                 const TeacherTargets& teacher, const LossWeights& weights, LossSums& sums,
+                 const std::optional<LabelCounts>& whole) {
   CHECK(hidden.size(0) == labels.numel() && labels.scalar_type() == at::kLong);
   CHECK(teacher.offsets.size() == teacher.rows.size() + 1);
   CHECK(teacher.sampled.size() == teacher.rows.size());
   CHECK(weights.format <= 0 ||
         static_cast<int64_t>(weights.structural.size()) == head.latent().size(0));
-  return HeadLoss::apply(hidden, head.latent(), &head, labels, &teacher, &weights, &sums);
+  const LabelCounts counts = whole ? *whole : count_labels(labels, weights);
+  return HeadLoss::apply(hidden, head.latent(), &head, labels, &teacher, &weights, &counts, &sums);
 }
 
 LossSums evaluate_head(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,

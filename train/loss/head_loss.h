@@ -12,17 +12,29 @@
 
 #include <torch/torch.h>
 
+#include <optional>
+
 #include "train/loss/teacher_targets.h"
 #include "train/loss/token_loss.h"
 #include "train/student/linear.h"
 
 namespace tristill::train {
 
+// What the means are over.
+struct LabelCounts {
+  int64_t labelled = 0;
+  int64_t structural = 0;  // 0 without a format loss
+};
+LabelCounts count_labels(const torch::Tensor& labels, const LossWeights& weights);
+
 //   hidden [N, D] fp32; labels [N] int64, -100 is no label
 // Returns the mean loss (scalar, differentiable in hidden and in the head's latent); sums is set.
+// Given the counts of the whole batch of which this is a part, it returns the part's share: the
+// losses of all parts, and their gradients, add up to those of the whole.
 torch::Tensor head_loss(const torch::Tensor& hidden, const LinearWeight& head,
                         const torch::Tensor& labels, const TeacherTargets& teacher,
-                        const LossWeights& weights, LossSums& sums);
+                        const LossWeights& weights, LossSums& sums,
+                        const std::optional<LabelCounts>& whole = {});
 
 // The same sums without gradients: cross-entropy of labelled tokens.
 LossSums evaluate_head(const torch::Tensor& hidden, const LinearWeight& head,

@@ -51,6 +51,24 @@ void TeacherTargets::add(int64_t row, std::span<const int32_t> new_ids,
   sampled.push_back(is_sampled ? 1 : 0);
 }
 
+TeacherTargets TeacherTargets::between(int64_t first, int64_t end) const {
+  TeacherTargets part;
+  const auto from = std::ranges::lower_bound(rows, first) - rows.begin();
+  const auto to = std::ranges::lower_bound(rows, end) - rows.begin();
+  const size_t base = offsets[static_cast<size_t>(from)];
+  for (auto i = from; i < to; ++i) {
+    const auto row = static_cast<size_t>(i);
+    part.rows.push_back(rows[row] - first);
+    part.offsets.push_back(offsets[row + 1] - base);
+    part.sampled.push_back(sampled[row]);
+  }
+  const auto begin = static_cast<ptrdiff_t>(base);
+  const auto last = static_cast<ptrdiff_t>(base + part.offsets.back());
+  part.ids.assign(ids.begin() + begin, ids.begin() + last);
+  part.logprobs.assign(logprobs.begin() + begin, logprobs.begin() + last);
+  return part;
+}
+
 double log_other(std::span<const float> logprobs) {
   return std::log1p(-std::min(mass_of(logprobs), kMostListed));
 }

@@ -20,6 +20,9 @@ struct TeacherTargets {
   // without any probability says P(other) = 1, which is what padding says: no row is added.
   void add(int64_t row, std::span<const int32_t> ids, std::span<const float> logprobs,
            bool sampled);
+
+  // The rows in [first, end), numbered from first.
+  TeacherTargets between(int64_t first, int64_t end) const;
 };
 
 // log(1 - sum exp(logprobs)): what a list leaves to all other tokens, at least log 1e-6, since

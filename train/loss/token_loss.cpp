@@ -88,6 +88,18 @@ KdTerm kd_term(float* exps, int64_t vocab, std::vector<double> listed, double la
 
 }  // namespace
 
+LossSums& LossSums::operator+=(const LossSums& part) {
+  ce += part.ce;
+  kd += part.kd;
+  z += part.z;
+  format += part.format;
+  weighted += part.weighted;
+  tokens += part.tokens;
+  taught_tokens += part.taught_tokens;
+  format_tokens += part.format_tokens;
+  return *this;
+}
+
 bool is_structural(int64_t label, const LossWeights& weights) {
   return weights.format > 0 && weights.structural[static_cast<size_t>(label)] != 0;
 }

@@ -31,6 +31,8 @@ struct LossWeights {
 struct LossSums {
   double ce = 0, kd = 0, z = 0, format = 0, weighted = 0;
   int64_t tokens = 0, taught_tokens = 0, format_tokens = 0;
+
+  LossSums& operator+=(const LossSums& part);
 };
 
 // What one token has to learn.

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/check.h"
 #include "train/optim/adamw.h"
 #include "train/optim/distillix_muon.h"
 #include "train/optim/double_well.h"
 #include "train/optim/norm_pinning.h"
+#include "train/optim/ordered_sum.h"
 #include "train/optim/polarized.h"
 #include "train/optim/spin.h"
 
@@ -38,33 +40,47 @@ double intended_update(OptimizerKind kind, int64_t rows, int64_t cols, double lr
 }
 
 Optimizer::Optimizer(const job::OptimizerSpec& spec, const std::vector<NamedParameter>& parameters,
-                     at::ScalarType compute)
-    : spec_(spec), compute_(compute) {
+                     at::ScalarType compute, OptimizerShare share)
+    : spec_(spec), compute_(compute), share_(std::move(share)) {
+  CHECK(share_.owners.empty() || share_.owners.size() == parameters.size());
   for (const NamedParameter& parameter : parameters) {
     Slot slot{parameter, rule_for(spec.kind, parameter), {}, {}, {}};
-    slot.first = at::zeros_like(parameter.tensor);
-    if (slot.rule == OptimizerKind::adamw) slot.second = at::zeros_like(parameter.tensor);
-    if (spec.norm_pinning && parameter.is_matrix) {
-      slot.rms = at::zeros({1}, parameter.tensor.options().requires_grad(false));
-    }
+    if (owner_of(slots_.size()) == rank()) allocate(slot);
     slots_.push_back(std::move(slot));
   }
 }
 
+void Optimizer::allocate(Slot& slot) const {
+  const torch::NoGradGuard no_grad;
+  const Tensor& parameter = slot.parameter.tensor;
+  slot.first = at::zeros_like(parameter);
+  if (slot.rule == OptimizerKind::adamw) slot.second = at::zeros_like(parameter);
+  if (spec_.norm_pinning && slot.parameter.is_matrix) {
+    slot.rms = at::zeros({1}, parameter.options().requires_grad(false));
+  }
+}
+
+// The sums of squares of all parameters are known to every rank before they are added, in the
+// parameters' order: so the norm does not depend on who owns what.
 double Optimizer::gradient_norm() {
-  double sum = 0;
-  double zeros = 0;
-  double elements = 0;
-  for (const Slot& slot : slots_) {
+  const auto n = static_cast<int64_t>(slots_.size());
+  Tensor numbers = at::zeros({n + 2}, at::kDouble);
+  auto* squares = numbers.data_ptr<double>();
+  double& zeros = squares[n];
+  double& elements = squares[n + 1];
+  for (int64_t i = 0; i < n; ++i) {
+    const Slot& slot = slots_[static_cast<size_t>(i)];
     const Tensor grad = slot.parameter.tensor.grad();
     if (!grad.defined()) continue;
-    const double norm = grad.norm().item<double>();
-    sum += norm * norm;
+    squares[i] = sum_of_squares(grad.contiguous());
     if (!slot.parameter.is_matrix) continue;
     zeros += static_cast<double>(grad.numel() - grad.count_nonzero().item<int64_t>());
     elements += static_cast<double>(grad.numel());
   }
+  if (share_.ranks != nullptr) share_.ranks->add_up(numbers);
   zero_gradients_ = elements > 0 ? zeros / elements : 0;
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += squares[i];
   return std::sqrt(sum);
 }
 
@@ -144,18 +160,25 @@ double Optimizer::step(double lr_share, double decay_share) {
   return norm;
 }
 
-template <class Slots, class Visit>
-void Optimizer::each_tensor(Slots& slots, const Visit& visit) {
-  for (auto& slot : slots) {
-    visit("optimizer.first." + slot.parameter.name, slot.first);
-    if (slot.second.defined()) visit("optimizer.second." + slot.parameter.name, slot.second);
-    if (slot.rms.defined()) visit("optimizer.rms." + slot.parameter.name, slot.rms);
-  }
+template <class Visit>
+void Optimizer::each_tensor(Slot& slot, const Visit& visit) {
+  if (slot.first.defined()) visit("optimizer.first." + slot.parameter.name, slot.first);
+  if (slot.second.defined()) visit("optimizer.second." + slot.parameter.name, slot.second);
+  if (slot.rms.defined()) visit("optimizer.rms." + slot.parameter.name, slot.rms);
 }
 
 std::map<std::string, Tensor> Optimizer::state() const {
   std::map<std::string, Tensor> state;
-  each_tensor(slots_, [&](const std::string& name, const Tensor& tensor) { state[name] = tensor; });
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const int owner = owner_of(i);
+    if (rank() != owner && rank() != 0) continue;
+    Slot slot = slots_[i];
+    if (rank() != owner) allocate(slot);
+    each_tensor(slot, [&](const std::string& name, Tensor& tensor) {
+      if (share_.ranks != nullptr) share_.ranks->move(tensor, owner, 0);
+      state[name] = tensor;
+    });
+  }
   state["optimizer.steps"] = at::full({1}, steps_, at::kLong);
   return state;
 }
@@ -172,12 +195,30 @@ Result<void> Optimizer::load_state(const std::map<std::string, Tensor>& state) {
     }
     target.copy_(found->second);
   };
-  each_tensor(slots_, copy);
+  for (Slot& slot : slots_) {
+    allocate(slot);
+    each_tensor(slot, copy);
+  }
   Tensor steps = at::zeros({1}, at::kLong);
   copy("optimizer.steps", steps);
   if (!outcome) return outcome;
   steps_ = steps.item<int64_t>();
   return {};
+}
+
+void Optimizer::scatter_state() {
+  if (share_.ranks == nullptr) return;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const int owner = owner_of(i);
+    if (owner == 0 || (rank() != owner && rank() != 0)) continue;
+    Slot& slot = slots_[i];
+    if (!slot.first.defined()) allocate(slot);
+    each_tensor(slot, [&](const std::string&, Tensor& t) { share_.ranks->move(t, 0, owner); });
+    if (rank() != owner) slot.first = slot.second = slot.rms = Tensor();
+  }
+  Tensor steps = at::full({1}, steps_, at::kLong);
+  share_.ranks->broadcast(steps);
+  steps_ = steps.item<int64_t>();
 }
 
 }  // namespace tristill::train

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "train/distributed/rank_group.h"
 #include "train/job/spec.h"
 #include "train/optim/muon.h"
 #include "train/student/student.h"
@@ -21,23 +22,32 @@ namespace tristill::train {
 // A weight that moves far less gets no gradient.
 double intended_update(job::OptimizerKind kind, int64_t rows, int64_t cols, double lr);
 
+// How the state is shared out: each rank keeps that of what it owns, and steps only that. Without
+// owners this rank has all.
+struct OptimizerShare {
+  std::vector<int> owners;  // rank of each parameter
+  RankGroup* ranks = nullptr;
+};
+
 class Optimizer {
  public:
   Optimizer(const job::OptimizerSpec& spec, const std::vector<NamedParameter>& parameters,
-            at::ScalarType compute);
+            at::ScalarType compute, OptimizerShare share = {});
 
   // Clips the global gradient norm, decays by lr * lr_share * weight_decay * decay_share, steps
-  // with lr * lr_share, clears gradients. Returns the norm before clipping; a norm that is not
-  // finite changes nothing.
+  // with lr * lr_share, clears gradients. Returns the norm before clipping, the same on all ranks;
+  // a norm that is not finite changes nothing. Parameters without a gradient stay.
   double step(double lr_share, double decay_share = 1.0);
 
   // The rate of the matrices at a share: distillix_muon has no schedule.
   double matrix_rate(double lr_share) const;
 
-  // Tensors and the step count, for checkpoints.
+  // Tensors and the step count, for checkpoints; whole on rank 0, and called by all ranks.
   std::map<std::string, torch::Tensor> state() const;
-  // Errors: corrupt when a tensor is missing or has another shape.
+  // Rank 0's; scatter_state follows. Errors: corrupt when a tensor is missing or has another shape.
   Result<void> load_state(const std::map<std::string, torch::Tensor>& state);
+  // Called by all ranks: what rank 0 loaded, or a new state, goes to its owners.
+  void scatter_state();
 
   // Share of exactly zero elements in the last gradients of the matrices.
   double zero_gradient_fraction() const { return zero_gradients_; }
@@ -46,12 +56,16 @@ class Optimizer {
   struct Slot {
     NamedParameter parameter;
     job::OptimizerKind rule = job::OptimizerKind::adamw;
+    // All undefined on ranks that do not own it:
     torch::Tensor first, second;  // momentum or inertia; AdamW: both moments
     torch::Tensor rms;  // [1], what norm pinning holds; set before the first step
   };
-  // Calls visit(name, tensor) for each tensor of the state.
-  template <class Slots, class Visit>
-  static void each_tensor(Slots& slots, const Visit& visit);
+  // Calls visit(name, tensor) for each tensor of the state of a slot that has it.
+  template <class Visit>
+  static void each_tensor(Slot& slot, const Visit& visit);
+  void allocate(Slot& slot) const;
+  int owner_of(size_t slot) const { return share_.owners.empty() ? 0 : share_.owners[slot]; }
+  int rank() const { return share_.ranks == nullptr ? 0 : share_.ranks->rank(); }
   double gradient_norm();
   void remember_norms();
   void move(Slot& slot, double lr_share, double decay_share, uint64_t seed) const;
@@ -59,6 +73,7 @@ class Optimizer {
 
   job::OptimizerSpec spec_;
   at::ScalarType compute_;
+  OptimizerShare share_;
   std::vector<Slot> slots_;
   int64_t steps_ = 0;
   double zero_gradients_ = 0;

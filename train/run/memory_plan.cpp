@@ -1,6 +1,7 @@
 #include "train/run/memory_plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 #include <vector>
 
@@ -40,13 +41,15 @@ struct Matrix {
   uint64_t size() const { return rows * cols; }
 };
 
-// The walk. n is the tokens of a batch; every quantity is in bytes unless it is a width.
+// The walk. n is the tokens of a micro-batch; every quantity is in bytes unless it is a width.
 class Walk {
  public:
   explicit Walk(const job::TrainSpec& spec)
       : spec_(spec),
         c_(spec.model),
-        n_(std::max<uint64_t>(1, spec.batch_tokens / spec.sequence_length) * spec.sequence_length),
+        batch_(std::max<uint64_t>(1, spec.batch_tokens / spec.sequence_length) *
+               spec.sequence_length),
+        n_(batch_ / spec.micro_batches),
         compute_(spec.precision == job::Precision::bf16 ? 2 : 4),
         layers_{{c_.q_dim(), c_.d_model, is_ternary(c_.attention_weights())},
                 {c_.kv_dim(), c_.d_model, is_ternary(c_.attention_weights())},
@@ -108,8 +111,11 @@ class Walk {
     plan_.optimizer = plan_.latents + second_moments * kFloat;
     plan_.derived = derived * c_.n_layers + tables() * derived_of(table_);
     const uint64_t rope = uint64_t{c_.max_context} * c_.head_dim * kFloat;
-    const uint64_t batch = n_ * (3 * kId + 2 * 4);  // tokens twice, labels, segments twice
+    const uint64_t batch = batch_ * (3 * kId + 2 * 4);  // tokens twice, labels, segments twice
+    // Sums of micro-batches that wait for others: run/gradient_tree.
+    const uint64_t waiting = std::bit_width(spec_.micro_batches) - 1;
     ledger_.hold(plan_.latents + plan_.optimizer + plan_.derived + rope + batch, "state");
+    ledger_.hold(waiting * plan_.gradients, "state");
   }
 
   // Saved by a layer: the inputs of its norms, of its products, of attention and of the GLU.
@@ -226,6 +232,7 @@ class Walk {
       const bool adamw = spec_.optimizer.kind == job::OptimizerKind::adamw;
       most = std::max(most, adamw ? m.size() * kFloat : muon);
     }
+    ledger_.release((std::bit_width(spec_.micro_batches) - 1) * plan_.gradients);
     ledger_.touch(most, "optimizer");
     ledger_.release(plan_.gradients);
   }
@@ -238,7 +245,8 @@ class Walk {
 
   const job::TrainSpec& spec_;
   const ModelConfig& c_;
-  uint64_t n_;
+  uint64_t batch_;  // tokens of a step
+  uint64_t n_;      // tokens whose activations exist at once
   uint64_t compute_;
   std::vector<Matrix> layers_;
   Matrix table_;

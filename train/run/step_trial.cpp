@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "train/optim/optimizer.h"
+#include "train/run/gradient_step.h"
 #include "train/run/memory_meter.h"
 #include "train/student/student.h"
 
@@ -35,6 +36,18 @@ Batch random_batch(const job::TrainSpec& spec) {
   return batch;
 }
 
+// Leaves the gradients with the parameters.
+LossSums backward(Student& student, const Batch& batch, const job::TrainSpec& spec) {
+  const LossWeights weights{
+      .ce = 1, .kd = 0, .z = spec.loss.z_loss, .softcap = spec.model.logit_softcap};
+  Gradients gradients =
+      gradients_of(student, batch, weights, {.count = spec.micro_batches}, /*record_gains=*/false);
+  for (size_t i = 0; i < gradients.tensors.size(); ++i) {
+    torch::Tensor(student.parameters()[i].tensor).mutable_grad() = std::move(gradients.tensors[i]);
+  }
+  return gradients.sums;
+}
+
 }  // namespace
 
 StepTrial try_steps(const job::TrainSpec& spec, int steps) {
@@ -52,11 +65,7 @@ StepTrial try_steps(const job::TrainSpec& spec, int steps) {
   for (int step = 0; step < steps; ++step) {
     start = Clock::now();
     const Batch batch = random_batch(spec);
-    LossSums sums;
-    student
-        .loss(batch, {.ce = 1, .kd = 0, .z = spec.loss.z_loss, .softcap = spec.model.logit_softcap},
-              sums)
-        .backward();
+    const LossSums sums = backward(student, batch, spec);
     optimizer.step(1.0);
     student.refresh();
     trial.step_seconds = seconds_since(start);

@@ -6,17 +6,18 @@
 
 #include "base/atomic_file.h"
 #include "base/check.h"
+#include "base/exit_code.h"
 #include "base/sha256.h"
 #include "model/format/model_file.h"
 #include "train/checkpoint.h"
 #include "train/data/packing.h"
 #include "train/eval/bits_per_byte.h"
 #include "train/export.h"
-#include "train/loss/format_loss.h"
 #include "train/optim/optimizer.h"
 #include "train/optim/schedule.h"
 #include "train/run/health_guard.h"
 #include "train/run/quantization.h"
+#include "train/run/replica.h"
 #include "train/run/training_data.h"
 
 namespace tristill::train {
@@ -33,7 +34,7 @@ double seconds_since(Clock::time_point start) {
 class TrainRun {
  public:
   TrainRun(const job::JobDirectory& directory, const job::JobFile& file, EventLog& events,
-           const std::atomic<bool>& stop, TrainingData data)
+           const std::atomic<bool>& stop, TrainingData data, RankGroup& ranks)
       : directory_(directory),
         file_(file),
         spec_(file.train()),
@@ -42,24 +43,21 @@ class TrainRun {
         tokenizer_(data.tokenizer),
         manifest_sha256_(data.manifest_sha256),
         held_out_(std::move(data.held_out)),
-        student_(spec_.model, spec_.quantized, compute(), spec_.seed),
-        optimizer_(spec_.optimizer, student_.parameters(), compute()),
-        batches_(std::move(data.sources), tokenizer_, packing()),
-        structural_(
-            structural_tokens(*tokenizer_, spec_.model.vocab_size, spec_.loss.format_characters)),
+        replica_(spec_, data, ranks, stop),
+        student_(replica_.student()),
+        optimizer_(replica_.optimizer()),
+        batches_(replica_.batches()),
         health_(spec_) {}
 
   // Goes on where the newest whole checkpoint stands, or takes the first weights of another job.
   Result<void> resume();
   Result<Outcome> run();
+  // Lets the other ranks end as this one does.
+  void finish(int exit_code) { replica_.finish(exit_code); }
 
  private:
   Result<void> load_weights(const Checkpoint& checkpoint);
   Result<void> start_from_other_job();
-  at::ScalarType compute() const {
-    return spec_.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
-  }
-  PackingOptions packing() const;
   double fraction() const;
   double eta_seconds() const;
   void prepare_step();
@@ -85,10 +83,10 @@ class TrainRun {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::string manifest_sha256_;
   TokenSource held_out_;
-  Student student_;
-  Optimizer optimizer_;
-  BatchStream batches_;
-  std::vector<uint8_t> structural_;  // of the vocabulary, for the format loss
+  Replica replica_;
+  Student& student_;
+  Optimizer& optimizer_;
+  BatchStream& batches_;
   HealthGuard health_;
 
   int64_t step_ = 0;
@@ -99,20 +97,13 @@ class TrainRun {
   Clock::time_point last_report_ = Clock::now();
   double tokens_at_report_ = 0;
   double seconds_a_step_ = 0;   // smoothed
+  bool stop_wanted_ = false;  // by a signal to another rank
   Result<void> failure_;
   Evaluation evaluation_;
   QuantizationPoint quantization_;
   int64_t flip_step_ = -1;  // steps and tokens when activations became 4 bits; -1: they did not
   double flip_tokens_ = -1;
 };
-
-PackingOptions TrainRun::packing() const {
-  return {.rows = std::max<int64_t>(1, spec_.batch_tokens / spec_.sequence_length),
-          .tokens = spec_.sequence_length,
-          .fim_rate = spec_.data.fim_rate,
-          .spm_rate = spec_.data.spm_rate,
-          .seed = spec_.seed};
-}
 
 // Share of the budget used, by whichever limit is nearest.
 double TrainRun::fraction() const {
@@ -191,11 +182,7 @@ void TrainRun::prepare_step() {
                    .numbers = {{"step", static_cast<double>(step_)}, {"tokens", tokens_}}});
   }
   quantization_ = due;
-  if (spec_.quantized) {
-    student_.set_activation_bits(due.activation_bits, due.down_activation_bits);
-    student_.set_strength(due.strength);
-  }
-  student_.refresh();
+  replica_.refresh(due);
 }
 
 Result<void> TrainRun::resume() {
@@ -229,7 +216,8 @@ Result<void> TrainRun::resume() {
 }
 
 Result<void> TrainRun::save() {
-  Checkpoint checkpoint{step_, optimizer_.state(), health_.file()};
+  replica_.gather_weights();
+  Checkpoint checkpoint{step_, replica_.gather_state(), health_.file()};
   checkpoint.health.step = step_;
   checkpoint.health.seen_tokens = tokens_;
   checkpoint.health.timestamp =
@@ -275,6 +263,7 @@ void TrainRun::report_progress(const std::string& phase) {
 void TrainRun::report_metrics(const LossSums& sums, double norm, double multiplier) {
   const auto n = static_cast<double>(std::max<int64_t>(sums.tokens, 1));
   const auto taught = static_cast<double>(sums.taught_tokens);
+  replica_.gather_weights();
   const HealthReport& health =
       health_.look(student_, step_, optimizer_.zero_gradient_fraction(), sums.weighted);
   const double seconds = std::max(seconds_since(last_report_), 1e-9);
@@ -314,21 +303,8 @@ void TrainRun::train_step() {
   const double share = step_ > 0 ? progress / static_cast<double>(step_) : 0.001;
   const double multiplier = schedule_multiplier(spec_.optimizer, progress, share);
   const double decay_share = decay_multiplier(spec_.optimizer, progress);
-  const Batch batch = batches_.next();
-  LossSums sums;
-  student_.record_gains(looks);
-  student_
-      .loss(batch,
-            {.ce = spec_.loss.ce_weight,
-             .kd = spec_.loss.kd_weight,
-             .z = spec_.loss.z_loss,
-             .softcap = spec_.model.logit_softcap,
-             .distillation = spec_.loss.distillation,
-             .format = spec_.loss.format_weight,
-             .structural = structural_},
-            sums)
-      .backward();
-  const double norm = optimizer_.step(multiplier, decay_share);
+  const auto [sums, norm, stop_wanted] = replica_.step(multiplier, decay_share, looks);
+  stop_wanted_ = stop_wanted;
   ++step_;
   tokens_ += static_cast<double>(sums.tokens);
   prepare_step();
@@ -365,8 +341,9 @@ void TrainRun::warn_of_unfinished_quantization() {
 void TrainRun::report_evaluation() {
   if (held_out_.documents() == 0 || spec_.eval_tokens == 0) return;
   report_progress("evaluating");
-  const auto batches = evaluation_batches(held_out_, *tokenizer_, packing().rows,
+  const auto batches = evaluation_batches(held_out_, *tokenizer_, replica_.packing().rows,
                                           spec_.sequence_length, spec_.eval_tokens);
+  replica_.gather_weights();
   quantize_wholly();
   evaluation_ = evaluate(student_, batches);
   events_.write({.type = job::EventType::metrics,
@@ -426,13 +403,14 @@ Outcome TrainRun::pause(const job::HealthAlarm& alarm) {
 Result<Outcome> TrainRun::run() {
   started_ = last_report_ = last_checkpoint_ = Clock::now();
   report_progress("training");
+  replica_.share();
   prepare_step();
   // Something to go back to; no progress, so no event.
   if (step_ == 0 && spec_.health.action == job::HealthAction::stop) {
     if (auto saved = save(); !saved) return saved.error();
   }
   while (fraction() < 1.0) {
-    if (stop_) {
+    if (stop_ || stop_wanted_) {
       if (auto saved = checkpoint(); !saved) return saved.error();
       return Outcome{Outcome::interrupted, {}};
     }
@@ -478,17 +456,55 @@ Result<void> check_fit(const job::TrainSpec& spec, const Tokenizer& tokenizer) {
   return {};
 }
 
+// The cores that the ranks of one machine share, and all else that this process has to itself.
+void set_threads(const job::TrainSpec& spec, const RankGroup& ranks) {
+  const int wanted = spec.threads > 0 ? static_cast<int>(spec.threads) : at::get_num_threads();
+  const int sharing = ranks.shares_a_machine() ? ranks.size() : 1;
+  at::set_num_threads(std::max(1, wanted / sharing));
+}
+
+// The data, and whether it fits the job. A tokenizer that is trained is rank 0's, in the job's
+// directory, so the others come after.
+Result<TrainingData> read_data(const job::JobDirectory& directory, const job::JobFile& file,
+                               EventLog& events, RankGroup& ranks) {
+  torch::Tensor turn = at::zeros({1}, at::kDouble);
+  if (!ranks.leads()) ranks.broadcast(turn, RankGroup::kLongWait);
+  auto data = prepare_data(directory, file, events);
+  if (!data) return data;
+  if (auto fits = check_fit(file.train(), *data->tokenizer); !fits) return fits.error();
+  if (ranks.leads()) ranks.broadcast(turn, RankGroup::kLongWait);
+  return data;
+}
+
 }  // namespace
 
 Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile& file,
-                          EventLog& events, const std::atomic<bool>& stop) {
-  if (file.train().threads > 0) at::set_num_threads(static_cast<int>(file.train().threads));
-  auto data = prepare_data(directory, file, events);
+                          EventLog& events, const std::atomic<bool>& stop, RankGroup& ranks) {
+  set_threads(file.train(), ranks);
+  auto data = read_data(directory, file, events, ranks);
   if (!data) return data.error();
-  if (auto fits = check_fit(file.train(), *data->tokenizer); !fits) return fits.error();
-  TrainRun run(directory, file, events, stop, std::move(*data));
+  TrainRun run(directory, file, events, stop, std::move(*data), ranks);
   if (auto resumed = run.resume(); !resumed) return resumed.error();
-  return run.run();
+  auto outcome = run.run();
+  run.finish(!outcome ? exit_code(outcome.error().code)
+                      : (*outcome == Outcome::succeeded ? kExitOk : kExitInterrupted));
+  return outcome;
+}
+
+Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile& file,
+                          EventLog& events, const std::atomic<bool>& stop) {
+  RankGroup alone;
+  return run_train(directory, file, events, stop, alone);
+}
+
+Result<int> follow_train(const job::JobDirectory& directory, const job::JobFile& file,
+                         const std::atomic<bool>& stop, RankGroup& ranks) {
+  set_threads(file.train(), ranks);
+  EventLog nowhere("/dev/null");  // rank 0 tells
+  auto data = read_data(directory, file, nowhere, ranks);
+  if (!data) return data.error();
+  Replica replica(file.train(), *data, ranks, stop);
+  return replica.follow();
 }
 
 }  // namespace tristill::train

@@ -150,6 +150,17 @@ void LinearWeight::refresh(double strength) {
   row_sum_ = values_.sum(1, /*keepdim=*/false, at::kInt);
 }
 
+void LinearWeight::adopt(const Tensor& values, const Tensor& scale) {
+  CHECK(mode_ != LinearMode::dense && values.sizes() == latent_.sizes());
+  const torch::NoGradGuard no_grad;
+  strength_ = 1.0;
+  values_ = values;
+  scale_ = scale;
+  const Tensor factor = mode_ == LinearMode::ternary ? scale_ : scale_.unsqueeze(1);
+  dequantized_ = (values_ * factor).to(compute_);
+  row_sum_ = values_.sum(1, /*keepdim=*/false, at::kInt);
+}
+
 QuantizedTokens quantize_tokens(const Tensor& x, float limit) {
   const int64_t n = x.size(0);
   const int64_t cols = x.size(1);

@@ -31,6 +31,9 @@ class LinearWeight {
   // W + strength (gamma T - W) and x + strength (s x_q - x).     the warm-up of a conversion
   void refresh(double strength = 1.0);
 
+  // Takes values and scale, quantised wholly, from who has the latent; here it grows old.
+  void adopt(const torch::Tensor& values, const torch::Tensor& scale);
+
   const torch::Tensor& latent() const { return latent_; }
   LinearMode mode() const { return mode_; }
   double strength() const { return strength_; }

@@ -103,15 +103,22 @@ Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compu
   refresh();
 }
 
-void Student::refresh() {
-  embedding_.refresh();
-  if (!config_.tied_embeddings) head_.refresh();
+std::vector<LinearWeight*> Student::weights() {
+  std::vector<LinearWeight*> all = {&embedding_};
+  if (!config_.tied_embeddings) all.push_back(&head_);
   for (Block& block : blocks_) {
-    for (LinearWeight* weight :
-         {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down}) {
-      weight->refresh(strength_);
-    }
+    all.insert(all.end(),
+               {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down});
   }
+  return all;
+}
+
+double Student::strength_of(const LinearWeight& weight) const {
+  return &weight == &embedding_ || &weight == &head_ ? 1.0 : strength_;
+}
+
+void Student::refresh() {
+  for (LinearWeight* weight : weights()) weight->refresh(strength_of(*weight));
 }
 
 void Student::set_activation_bits(uint32_t bits, uint32_t down_bits) {
@@ -158,7 +165,7 @@ Tensor Student::mlp(const Block& block, const Tensor& x) const {
 
 Tensor Student::hidden(const Tensor& tokens, const Tensor& segment_start) const {
   CHECK(tokens.dim() == 2 && tokens.size(1) <= config_.max_context);
-  gains_.clear();
+  if (recording_) gains_.clear();
   // A window is a text that begins later for every token.
   const int64_t window = config_.sliding_window;
   const Tensor positions = at::arange(tokens.size(1), segment_start.options());
@@ -177,9 +184,10 @@ Tensor Student::hidden(const Tensor& tokens, const Tensor& segment_start) const 
   return rms_norm(h, output_norm_, config_.norm_eps);
 }
 
-Tensor Student::loss(const Batch& batch, const LossWeights& weights, LossSums& sums) const {
+Tensor Student::loss(const Batch& batch, const LossWeights& weights, LossSums& sums,
+                     const std::optional<LabelCounts>& whole) const {
   return head_loss(hidden(batch.tokens, batch.segment_start), head(), batch.labels.reshape({-1}),
-                   batch.teacher, weights, sums);
+                   batch.teacher, weights, sums, whole);
 }
 
 Tensor Student::logits(const Tensor& tokens, const Tensor& segment_start) const {

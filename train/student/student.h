@@ -44,6 +44,11 @@ class Student {
   // Derives ternary weights and scales; after each optimiser step and after loading.
   void refresh();
 
+  // Every matrix that is used through its derived tensors: tables first, then by block.
+  std::vector<LinearWeight*> weights();
+  // What refresh() gives one of them.
+  double strength_of(const LinearWeight& weight) const;
+
   // Bits of the inputs of ternary layers, and of down's; as in ModelConfig.
   void set_activation_bits(uint32_t bits, uint32_t down_bits);
   // How much the layers of the blocks are quantised, from the next refresh() on: 1 is as served.
@@ -51,8 +56,10 @@ class Student {
 
   // Hidden states after the final norm, [N, D].
   torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& segment_start) const;
-  // Mean loss over labelled tokens (scalar). sums is set.
-  torch::Tensor loss(const Batch& batch, const LossWeights& weights, LossSums& sums) const;
+  // Mean loss over labelled tokens (scalar), or the share of a batch that is part of one with
+  // such counts. sums is set.
+  torch::Tensor loss(const Batch& batch, const LossWeights& weights, LossSums& sums,
+                     const std::optional<LabelCounts>& whole = {}) const;
   // Logits [N, V], no gradient: for tests and evaluation of small inputs.
   torch::Tensor logits(const torch::Tensor& tokens, const torch::Tensor& segment_start) const;
 

@@ -61,6 +61,13 @@ TEST(MemoryPlan, KnowsFullPrecisionWarmUpAndAdamW) {
   expect_close(spec);
 }
 
+TEST(MemoryPlan, KnowsMicroBatches) {
+  job::TrainSpec spec = small_job();
+  spec.batch_tokens = 4096;
+  spec.micro_batches = 4;
+  expect_close(spec);
+}
+
 TEST(MemoryPlan, KnowsModelsWithoutNorms) {
   job::TrainSpec spec = small_job();
   spec.model.sub_norm = false;

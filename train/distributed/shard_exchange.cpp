@@ -1,0 +1,180 @@
+#include "train/distributed/shard_exchange.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "model/ternary.h"
+
+namespace tristill::train {
+namespace {
+
+using torch::Tensor;
+
+Tensor cut(const Tensor& flat, ShardLayout::Range range) {
+  return flat.slice(0, range.begin, range.end);
+}
+
+constexpr size_t kSums = 8;
+
+std::vector<double> numbers_of(const LossSums& sums) {
+  return {sums.ce,
+          sums.kd,
+          sums.z,
+          sums.format,
+          sums.weighted,
+          static_cast<double>(sums.tokens),
+          static_cast<double>(sums.taught_tokens),
+          static_cast<double>(sums.format_tokens)};
+}
+
+LossSums sums_of(const double* n) {
+  return {n[0],
+          n[1],
+          n[2],
+          n[3],
+          n[4],
+          static_cast<int64_t>(n[5]),
+          static_cast<int64_t>(n[6]),
+          static_cast<int64_t>(n[7])};
+}
+
+int64_t ternary_bytes(int64_t weights) {
+  return static_cast<int64_t>(packed_ternary_bytes(static_cast<size_t>(weights)));
+}
+
+}  // namespace
+
+ShardExchange::ShardExchange(Student& student, const std::vector<int>& owners, RankGroup& ranks)
+    : student_(student), ranks_(ranks), owners_(owners) {
+  const auto weights = student.weights();
+  for (const NamedParameter& parameter : student.parameters()) {
+    const auto found = std::ranges::find_if(weights, [&](const LinearWeight* weight) {
+      return weight->latent().is_same(parameter.tensor);
+    });
+    items_.push_back({parameter.tensor, found == weights.end() ? nullptr : *found});
+    sizes_.push_back(parameter.tensor.numel());
+  }
+  CHECK(owners_.size() == items_.size());
+}
+
+LossSums ShardExchange::reduce(Gradients branch, int64_t& votes) {
+  std::vector<double> numbers = numbers_of(branch.sums);
+  numbers.push_back(static_cast<double>(votes));
+  Tensor sums = torch::tensor(numbers, at::kDouble);
+  ranks_.add_up(sums);
+  votes = static_cast<int64_t>(sums.data_ptr<double>()[kSums]);
+  std::vector<Tensor>& own = branch.tensors;
+  if (ranks_.size() > 1) {
+    const ShardLayout layout(sizes_, owners_, ranks_.size());
+    Tensor flat = at::zeros({layout.total()}, at::kFloat);
+    for (size_t i = 0; i < own.size(); ++i) {
+      const int64_t at = layout.offset(i);
+      flat.slice(0, at, at + sizes_[i]).copy_(own[i].reshape({-1}));
+      own[i] = flat.slice(0, at, at + sizes_[i]).view(items_[i].latent.sizes());
+    }
+    for (int level = 0; level < layout.levels(); ++level) {
+      const int partner = ranks_.rank() ^ (1 << level);
+      Tensor kept = cut(flat, layout.part(ranks_.rank(), level + 1));
+      Tensor theirs = at::empty_like(kept);
+      ranks_.exchange(cut(flat, layout.part(partner, level + 1)), theirs, partner);
+      kept.add_(theirs);
+    }
+  }
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (owners_[i] == ranks_.rank()) items_[i].latent.mutable_grad() = own[i];
+  }
+  return sums_of(sums.data_ptr<double>());
+}
+
+// Whether the other ranks need only the quantised weight.
+bool ShardExchange::is_packed(const Item& item) const {
+  return item.weight != nullptr && item.weight->mode() != LinearMode::dense &&
+         student_.strength_of(*item.weight) == 1.0;
+}
+
+int64_t ShardExchange::packed_bytes(const Item& item) const {
+  const int64_t n = item.latent.numel();
+  constexpr int64_t kFloat = sizeof(float);
+  if (!is_packed(item)) return n * kFloat;
+  const int64_t values = item.weight->mode() == LinearMode::ternary ? ternary_bytes(n) : n;
+  return values + item.weight->scale().numel() * kFloat;
+}
+
+void ShardExchange::pack(const Item& item, uint8_t* to) const {
+  const auto n = static_cast<size_t>(item.latent.numel());
+  if (!is_packed(item)) {
+    std::memcpy(to, item.latent.data_ptr<float>(), n * sizeof(float));
+    return;
+  }
+  const auto* values = item.weight->values().data_ptr<int8_t>();
+  if (item.weight->mode() == LinearMode::ternary) {
+    pack_ternary(values, 1, n, to);
+    to += packed_ternary_bytes(n);
+  } else {
+    std::memcpy(to, values, n);
+    to += n;
+  }
+  const Tensor& scale = item.weight->scale();
+  std::memcpy(to, scale.data_ptr<float>(), static_cast<size_t>(scale.numel()) * sizeof(float));
+}
+
+void ShardExchange::unpack(const Item& item, const uint8_t* from) const {
+  const auto n = static_cast<size_t>(item.latent.numel());
+  if (!is_packed(item)) {
+    std::memcpy(item.latent.data_ptr<float>(), from, n * sizeof(float));
+    if (item.weight != nullptr) item.weight->refresh(student_.strength_of(*item.weight));
+    return;
+  }
+  Tensor values = at::empty(item.latent.sizes(), at::kChar);
+  Tensor scale = at::empty_like(item.weight->scale());
+  if (item.weight->mode() == LinearMode::ternary) {
+    if (!unpack_ternary(from, 1, n, values.data_ptr<int8_t>())) {
+      throw RankLost("a rank sent ternary weights that are none");
+    }
+    from += packed_ternary_bytes(n);
+  } else {
+    std::memcpy(values.data_ptr<int8_t>(), from, n);
+    from += n;
+  }
+  std::memcpy(scale.data_ptr<float>(), from, static_cast<size_t>(scale.numel()) * sizeof(float));
+  item.weight->adopt(values, scale);
+}
+
+void ShardExchange::spread() {
+  const torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < items_.size(); ++i) {
+    if (owners_[i] == ranks_.rank() && items_[i].weight != nullptr) {
+      items_[i].weight->refresh(student_.strength_of(*items_[i].weight));
+    }
+  }
+  if (ranks_.size() == 1) return;
+  std::vector<int64_t> bytes;
+  for (const Item& item : items_) bytes.push_back(packed_bytes(item));
+  const ShardLayout layout(bytes, owners_, ranks_.size());
+  Tensor flat = at::zeros({layout.total()}, at::kByte);
+  auto* data = flat.data_ptr<uint8_t>();
+  for (size_t i = 0; i < items_.size(); ++i) {
+    if (owners_[i] == ranks_.rank()) pack(items_[i], data + layout.offset(i));
+  }
+  for (int level = layout.levels() - 1; level >= 0; --level) {
+    const int partner = ranks_.rank() ^ (1 << level);
+    Tensor theirs = cut(flat, layout.part(partner, level + 1));
+    ranks_.exchange(cut(flat, layout.part(ranks_.rank(), level + 1)), theirs, partner);
+  }
+  for (size_t i = 0; i < items_.size(); ++i) {
+    if (owners_[i] != ranks_.rank()) unpack(items_[i], data + layout.offset(i));
+  }
+}
+
+void ShardExchange::gather() {
+  const torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < items_.size(); ++i) ranks_.move(items_[i].latent, owners_[i], 0);
+}
+
+void ShardExchange::scatter() {
+  const torch::NoGradGuard no_grad;
+  for (Item& item : items_) ranks_.broadcast(item.latent);
+}
+
+}  // namespace tristill::train

@@ -1,0 +1,42 @@
+#include "train/run/gradient_step.h"
+
+#include "base/check.h"
+#include "train/run/micro_batch.h"
+
+namespace tristill::train {
+namespace {
+
+// Out of the parameters, so that the next backward pass starts from nothing.
+Gradients take_gradients(const Student& student, const LossSums& sums) {
+  Gradients taken{{}, sums};
+  for (const NamedParameter& parameter : student.parameters()) {
+    torch::Tensor& grad = torch::Tensor(parameter.tensor).mutable_grad();
+    CHECK(grad.defined());
+    taken.tensors.push_back(grad);
+    grad.reset();
+  }
+  return taken;
+}
+
+}  // namespace
+
+Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& weights,
+                       const MicroBatches& share, bool record_gains) {
+  const int64_t rows = batch.tokens.size(0);
+  CHECK(rows % share.count == 0 && share.count % share.ranks == 0);
+  const int64_t part = rows / share.count;
+  const int64_t own = share.count / share.ranks;
+  const LabelCounts counts = count_labels(batch.labels, weights);
+  GradientTree tree;
+  for (int64_t i = 0; i < own; ++i) {
+    const int64_t first = (share.rank * own + i) * part;
+    student.record_gains(record_gains && i == 0);
+    LossSums sums;
+    student.loss(rows_of(batch, first, first + part), weights, sums, counts).backward();
+    tree.add(take_gradients(student, sums));
+  }
+  student.record_gains(false);
+  return tree.take();
+}
+
+}  // namespace tristill::train

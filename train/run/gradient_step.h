@@ -1,0 +1,24 @@
+// The gradients of one optimiser step: cuts the batch into micro-batches, runs forward and backward
+// of each, and sums. The losses are divided by the labels of the whole batch, which is packed
+// before the first of them, so the sum is the gradient of the whole's mean loss. Trainer's thread
+// only.
+#pragma once
+
+#include "train/run/gradient_tree.h"
+#include "train/student/student.h"
+
+namespace tristill::train {
+
+// The micro-batches of one rank: the rank-th of `ranks` equal shares, in order.
+struct MicroBatches {
+  int64_t count = 1;  // of the whole batch; a power of two that divides its rows
+  int64_t rank = 0;
+  int64_t ranks = 1;  // a power of two that divides count
+};
+
+// The share's branch of the gradient tree; the parameters' own gradients are none afterwards.
+// Branch gains are recorded from the first micro-batch of the share, when asked for.
+Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& weights,
+                       const MicroBatches& share, bool record_gains);
+
+}  // namespace tristill::train

@@ -1,0 +1,138 @@
+#include "train/run/replica.h"
+
+#include "base/check.h"
+#include "train/loss/format_loss.h"
+#include "train/run/gradient_step.h"
+
+namespace tristill::train {
+namespace {
+
+at::ScalarType compute_type(const job::TrainSpec& spec) {
+  return spec.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
+}
+
+PackingOptions packing_of(const job::TrainSpec& spec) {
+  return {.rows = std::max<int64_t>(1, spec.batch_tokens / spec.sequence_length),
+          .tokens = spec.sequence_length,
+          .fim_rate = spec.data.fim_rate,
+          .spm_rate = spec.data.spm_rate,
+          .seed = spec.seed};
+}
+
+LossWeights loss_weights(const job::TrainSpec& spec, const std::vector<uint8_t>& structural) {
+  return {.ce = spec.loss.ce_weight,
+          .kd = spec.loss.kd_weight,
+          .z = spec.loss.z_loss,
+          .softcap = spec.model.logit_softcap,
+          .distillation = spec.loss.distillation,
+          .format = spec.loss.format_weight,
+          .structural = structural};
+}
+
+std::vector<int> owners_of(const Student& student, int ranks) {
+  std::vector<int64_t> sizes;
+  for (const NamedParameter& parameter : student.parameters()) {
+    sizes.push_back(parameter.tensor.numel());
+  }
+  return share_out(sizes, ranks);
+}
+
+}  // namespace
+
+Replica::Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& ranks,
+                 const std::atomic<bool>& stop)
+    : spec_(spec),
+      ranks_(ranks),
+      stop_(stop),
+      packing_(packing_of(spec)),
+      student_(spec.model, spec.quantized, compute_type(spec), spec.seed),
+      owners_(owners_of(student_, ranks.size())),
+      optimizer_(spec.optimizer, student_.parameters(), compute_type(spec), {owners_, &ranks}),
+      batches_(std::move(data.sources), data.tokenizer, packing_),
+      structural_(
+          structural_tokens(*data.tokenizer, spec.model.vocab_size, spec.loss.format_characters)),
+      exchange_(student_, owners_, ranks) {}
+
+void Replica::tell(Order order, double a, double b, double c) {
+  CHECK(ranks_.leads());
+  torch::Tensor told = torch::tensor({static_cast<double>(order), a, b, c}, at::kDouble);
+  ranks_.broadcast(told, RankGroup::kLongWait);
+}
+
+void Replica::take_share() {
+  exchange_.scatter();
+  optimizer_.scatter_state();
+  torch::Tensor place = torch::tensor(batches_.cursor().to_numbers(), at::kLong);
+  ranks_.broadcast(place);
+  const auto* numbers = place.data_ptr<int64_t>();
+  batches_.seek(*Cursor::from_numbers({numbers, numbers + place.numel()}, batches_.sources()));
+}
+
+StepReport Replica::take_step(double lr_share, double decay_share, bool record_gains) {
+  Gradients branch = gradients_of(student_, batches_.next(), loss_weights(spec_, structural_),
+                                  {spec_.micro_batches, ranks_.rank(), ranks_.size()},
+                                  record_gains && ranks_.leads());
+  int64_t votes = stop_ ? 1 : 0;
+  StepReport report;
+  report.sums = exchange_.reduce(std::move(branch), votes);
+  report.stop_wanted = votes > 0;
+  report.norm = optimizer_.step(lr_share, decay_share);
+  return report;
+}
+
+void Replica::take_refresh(const QuantizationPoint& point) {
+  if (spec_.quantized) {
+    student_.set_activation_bits(point.activation_bits, point.down_activation_bits);
+    student_.set_strength(point.strength);
+  }
+  exchange_.spread();
+}
+
+void Replica::share() {
+  tell(Order::share);
+  take_share();
+}
+
+StepReport Replica::step(double lr_share, double decay_share, bool record_gains) {
+  tell(Order::step, lr_share, decay_share);
+  return take_step(lr_share, decay_share, record_gains);
+}
+
+void Replica::refresh(const QuantizationPoint& point) {
+  tell(Order::refresh, point.activation_bits, point.down_activation_bits, point.strength);
+  take_refresh(point);
+}
+
+void Replica::gather_weights() {
+  tell(Order::gather_weights);
+  exchange_.gather();
+}
+
+std::map<std::string, torch::Tensor> Replica::gather_state() {
+  tell(Order::gather_state);
+  return optimizer_.state();
+}
+
+void Replica::finish(int exit_code) { tell(Order::finish, exit_code); }
+
+int Replica::follow() {
+  for (;;) {
+    torch::Tensor told = at::empty({1 + kNumbers}, at::kDouble);
+    ranks_.broadcast(told, RankGroup::kLongWait);
+    const double* numbers = told.data_ptr<double>();
+    const double a = numbers[1];
+    const double b = numbers[2];
+    switch (static_cast<Order>(numbers[0])) {
+      case Order::share: take_share(); break;
+      case Order::step: take_step(a, b, false); break;
+      case Order::refresh:
+        take_refresh({static_cast<uint32_t>(a), static_cast<uint32_t>(b), numbers[3]});
+        break;
+      case Order::gather_weights: exchange_.gather(); break;
+      case Order::gather_state: optimizer_.state(); break;
+      case Order::finish: return static_cast<int>(a);
+    }
+  }
+}
+
+}  // namespace tristill::train

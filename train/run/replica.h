@@ -1,0 +1,77 @@
+// Replica: one rank's copy of what a run trains, and the steps that all ranks take together. Rank 0
+// leads: each of its calls tells the others to do the same, which is all they do (follow). Alone,
+// there is nobody to tell. Trainer's thread only; RankLost from any call ends the run.
+//
+// Ranks share the micro-batches of each batch, which all of them pack alike, and the optimiser's
+// state. The same micro_batches give the same weights at any number of ranks, bit for bit.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <string>
+
+#include "train/data/packing.h"
+#include "train/distributed/rank_group.h"
+#include "train/distributed/shard_exchange.h"
+#include "train/job/spec.h"
+#include "train/optim/optimizer.h"
+#include "train/run/quantization.h"
+#include "train/run/training_data.h"
+#include "train/student/student.h"
+
+namespace tristill::train {
+
+struct StepReport {
+  LossSums sums;
+  double norm = 0;  // of the gradient, before clipping
+  bool stop_wanted = false;  // by a signal to any rank
+};
+
+class Replica {
+ public:
+  // Takes data's sources. stop: set by this process's signals.
+  Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& ranks,
+          const std::atomic<bool>& stop);
+
+  Student& student() { return student_; }
+  Optimizer& optimizer() { return optimizer_; }
+  BatchStream& batches() { return batches_; }
+  const PackingOptions& packing() const { return packing_; }
+
+  // Rank 0's calls. Its weights, optimiser's state and place in the data become everybody's.
+  void share();
+  // The next batch, from the data to the stepped weights; refresh follows.
+  StepReport step(double lr_share, double decay_share, bool record_gains);
+  // Derives what the next step computes with.
+  void refresh(const QuantizationPoint& point);
+  // Rank 0 then has all latents, to look at, evaluate and export.
+  void gather_weights();
+  // The whole state of the optimiser, for a checkpoint.
+  std::map<std::string, torch::Tensor> gather_state();
+  // The run has ended: the others' follow() returns this.
+  void finish(int exit_code);
+
+  // The other ranks': does as rank 0 does until that finishes; its exit code.
+  int follow();
+
+ private:
+  enum class Order { share, step, refresh, gather_weights, gather_state, finish };
+  static constexpr int kNumbers = 3;
+  void tell(Order order, double a = 0, double b = 0, double c = 0);
+  StepReport take_step(double lr_share, double decay_share, bool record_gains);
+  void take_share();
+  void take_refresh(const QuantizationPoint& point);
+
+  const job::TrainSpec& spec_;
+  RankGroup& ranks_;
+  const std::atomic<bool>& stop_;
+  PackingOptions packing_;
+  Student student_;
+  std::vector<int> owners_;
+  Optimizer optimizer_;
+  BatchStream batches_;
+  std::vector<uint8_t> structural_;  // of the vocabulary, for the format loss
+  ShardExchange exchange_;
+};
+
+}  // namespace tristill::train

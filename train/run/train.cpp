@@ -42,7 +42,8 @@ class TrainRun {
         tokenizer_(data.tokenizer),
         manifest_sha256_(data.manifest_sha256),
         held_out_(std::move(data.held_out)),
-        student_(spec_.model, spec_.quantized, compute(), spec_.seed),
+        student_(spec_.model, spec_.quantized, compute(), spec_.seed,
+                 ternary_rule(spec_.quantization)),
         optimizer_(spec_.optimizer, student_.parameters(), compute()),
         batches_(std::move(data.sources), tokenizer_, packing()),
         structural_(
@@ -54,7 +55,7 @@ class TrainRun {
   Result<Outcome> run();
 
  private:
-  Result<void> load_weights(const Checkpoint& checkpoint);
+  Result<void> load_weights(const Checkpoint& checkpoint, bool first = false);
   Result<void> start_from_other_job();
   at::ScalarType compute() const {
     return spec_.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
@@ -136,10 +137,16 @@ double TrainRun::eta_seconds() const {
   return used > 0 ? elapsed * (1.0 - used) / used : 0;
 }
 
-Result<void> TrainRun::load_weights(const Checkpoint& checkpoint) {
+// As first weights, those of a job that learned no scales are taken too: ours start from them.
+Result<void> TrainRun::load_weights(const Checkpoint& checkpoint, bool first) {
   const torch::NoGradGuard no_grad;
+  bool lacks_scales = false;
   for (const NamedParameter& parameter : student_.parameters()) {
     const auto found = checkpoint.tensors.find("weights." + parameter.name);
+    if (first && parameter.is_scale && found == checkpoint.tensors.end()) {
+      lacks_scales = true;
+      continue;
+    }
     if (found == checkpoint.tensors.end() || found->second.sizes() != parameter.tensor.sizes()) {
       return Error{ErrorCode::corrupt,
                    "checkpoint lacks " + parameter.name + " in the shape of this model",
@@ -147,6 +154,7 @@ Result<void> TrainRun::load_weights(const Checkpoint& checkpoint) {
     }
     torch::Tensor(parameter.tensor).copy_(found->second);
   }
+  if (lacks_scales) student_.restart_scales();
   student_.refresh();
   return {};
 }
@@ -157,6 +165,7 @@ void TrainRun::scale_first_weights() {
   for (const NamedParameter& parameter : student_.parameters()) {
     if (parameter.is_matrix) torch::Tensor(parameter.tensor).mul_(spec_.init_scale);
   }
+  student_.restart_scales();
   student_.refresh();
 }
 
@@ -171,7 +180,7 @@ Result<void> TrainRun::start_from_other_job() {
     return Error{ErrorCode::not_found, "job " + spec_.init_from + " has no whole checkpoint",
                  "init_from"};
   }
-  auto loaded = load_weights(*checkpoint);
+  auto loaded = load_weights(*checkpoint, /*first=*/true);
   if (!loaded) return Error{ErrorCode::invalid_argument, loaded.error().message, "init_from"};
   events_.info("first weights taken from step " + std::to_string(checkpoint->step) + " of " +
                spec_.init_from);

@@ -19,6 +19,7 @@ using kernels::PanelKind;
 
 constexpr size_t kPartBytes = size_t{128} << 10;  // of weights
 constexpr uint32_t kPartsPerThread = 4;
+constexpr float kNoBias = -0.0F;  // added to a number, it leaves its bits
 
 size_t halves_of(size_t rows) { return (rows + kHalfRows - 1) / kHalfRows; }
 
@@ -163,6 +164,7 @@ uint32_t zeros_of(PanelKind kind) {
 void fill_row(PanelMatrix& matrix, const IntegerMatrix& from, size_t from_row, size_t row,
               uint8_t* half) {
   const size_t at = row % kHalfRows;
+  if (!from.bias.empty()) matrix.bias[row] = from.bias[from_row];
   if (matrix.kind == PanelKind::int4) {
     const float step = best_int4_step(from.row(from_row), from.cols);
     matrix.scale[row] = from.scale[from_row] * step;
@@ -200,6 +202,7 @@ PanelMatrix panel_shape(PanelKind kind, Stacking stacking,
     CHECK(part->cols == matrix.cols);
     CHECK(stacking == Stacking::sequence || part->rows == parts[0]->rows);
     CHECK(part->scale.size() == (kernels::scaled_by_row(kind) ? part->rows : 1));
+    CHECK(part->bias.empty() || part->bias.size() == part->rows);
     halves += halves_of(part->rows);
   }
   matrix.rows = (halves + 1) / 2 * kPanelRows;
@@ -210,6 +213,9 @@ void fill_panels(PanelMatrix& matrix, Stacking stacking,
                  std::span<const IntegerMatrix* const> parts, ThreadTeam& team) {
   const size_t n_halves = matrix.rows / kHalfRows;
   matrix.scale.assign(kernels::scaled_by_row(matrix.kind) ? matrix.rows : n_halves, 0.0F);
+  const bool biased = std::any_of(parts.begin(), parts.end(),
+                                  [](const IntegerMatrix* part) { return !part->bias.empty(); });
+  matrix.bias.assign(biased ? matrix.rows : 0, kNoBias);
   const uint32_t n_parts = team.parts_of(n_halves, 4, 4);
   team.run(n_parts, [&](uint32_t part, uint32_t) {
     const Share mine = share_of(n_halves, 1, part, n_parts);

@@ -18,6 +18,7 @@ struct PanelMatrix {
   size_t cols = 0;
   uint8_t* data = nullptr;   // of the model's memory
   std::vector<float> scale;  // [rows] when scaled_by_row(kind), else one a half panel, [rows / 16]
+  std::vector<float> bias;   // [rows], -0 where a part has none; empty: no part has one
 
   size_t n_panels() const { return rows / kernels::kPanelRows; }
   size_t bytes() const { return n_panels() * kernels::panel_bytes(kind, cols); }
@@ -34,8 +35,8 @@ enum class Stacking {
 PanelMatrix panel_shape(kernels::PanelKind kind, Stacking stacking,
                         std::span<const IntegerMatrix* const> parts);
 
-// Fills matrix.data (matrix.bytes() of it) and scale, on the team. int4 weights are the int8 ones
-// rounded to a coarser step of the row: the one of a few that loses least in the mean square.
+// Fills matrix.data (matrix.bytes() of it), scale and bias, on the team. int4 weights are the int8
+// ones rounded to a coarser step of the row: the one of a few that loses least in the mean square.
 void fill_panels(PanelMatrix& matrix, Stacking stacking,
                  std::span<const IntegerMatrix* const> parts, ThreadTeam& team);
 

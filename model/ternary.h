@@ -6,6 +6,9 @@
 //   s     = absmax(x) / L                   one per token, fp32; L = 127 (A8), or 7 (A4)
 //   x_q   = clip(round_half_even(x / s), -L, L)
 //   y     = (x_q . T^t) * (gamma * s)       exact int32 sums, then one fp32 multiply
+//   y_b   = y + b                           of a matrix with a bias a row, rounded once more: the
+//                                           product and the sum are never fused
+// The rule that finds T and gamma is the trainer's affair (train/quant); absmean's is above.
 #pragma once
 
 #include <cstddef>

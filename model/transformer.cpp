@@ -326,6 +326,7 @@ void Transformer::linear(const PanelMatrix& weights, Finish finish, float* out, 
                    .panel_begin = panels.begin,
                    .panel_end = panels.end,
                    .scale = weights.scale.data(),
+                   .bias = weights.bias.empty() ? nullptr : weights.bias.data(),
                    .finish = finish,
                    .out = out + first * ld_out + panels.begin * panel_columns,
                    .ld_out = ld_out});

@@ -27,6 +27,7 @@ struct Source {
 void check_shape(const IntegerMatrix& m, WeightKind kind, size_t rows, size_t cols) {
   CHECK(m.rows == rows && m.cols == cols);
   CHECK(m.scale.size() == (kind == WeightKind::ternary ? 1 : rows));
+  CHECK(m.bias.empty() || m.bias.size() == rows);
   CHECK(!m.stored_blocks.empty() || m.values.size() + m.stored_rows.size() == rows * cols);
 }
 
@@ -100,14 +101,15 @@ void fill_matrices(Model& model, const ModelTensors& tensors, const PackingOptio
     matrices.insert(matrices.end(), {&model.head.middle, &model.head.low});
   }
   place_matrices(model, matrices);
+  const auto float_bytes = [](const PanelMatrix& matrix) {
+    return (matrix.scale.size() + matrix.bias.size()) * sizeof(float);
+  };
   for (const Source& source : sources) {
     fill_panels(*source.matrix, source.stacking, source.parts, team);
-    model.linear_bytes += source.matrix->bytes() + source.matrix->scale.size() * sizeof(float);
+    model.linear_bytes += source.matrix->bytes() + float_bytes(*source.matrix);
   }
   fill_head(model.head, head, team);
-  for (const PanelMatrix* matrix : matrices) {
-    model.weight_bytes += matrix->scale.size() * sizeof(float);
-  }
+  for (const PanelMatrix* matrix : matrices) model.weight_bytes += float_bytes(*matrix);
   model.weight_bytes +=
       (model.head.high_radius.size() + model.head.middle_radius.size()) * sizeof(float);
 }
@@ -171,6 +173,7 @@ std::string fingerprint_of(const ModelTensors& tensors, const PackingOptions& pa
     const auto parts = hash_parts(matrix, team);
     add(parts.data(), parts.size());
     add(matrix.scale.data(), matrix.scale.size());
+    add(matrix.bias.data(), matrix.bias.size());
   };
   add_matrix(tensors.embedding);
   add_matrix(tensors.head);

@@ -21,6 +21,7 @@ IntegerMatrix matrix(const LinearWeight& weight) {
     const auto* values = weight.values().data_ptr<int8_t>();
     out.values.assign(values, values + out.rows * out.cols);
     out.scale = floats(weight.scale());
+    out.bias = floats(weight.bias());
     return out;
   }
   out.values.resize(out.rows * out.cols);

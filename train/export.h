@@ -1,5 +1,5 @@
 // Export: the student's integer weights as a model file. What is written is what the forward pass
-// used: ternary values with their stored gamma, never recomputed.
+// used: ternary values with their stored gamma and bias, never recomputed.
 #pragma once
 
 #include <filesystem>

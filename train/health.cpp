@@ -60,13 +60,28 @@ void judge_gains(const Student& student, HealthReport& report) {
                            "model.sub_norm"});
 }
 
-void judge_numbers(const HealthInputs& inputs, HealthReport& report) {
+// Share of the matrices' weights that their rule keeps from gradients.
+double clipped_share(const Student& student, const std::vector<NamedMatrix>& matrices) {
+  double clipped = 0;
+  double elements = 0;
+  for (const auto& [name, weight] : matrices) {
+    clipped += weight->clipped_share() * static_cast<double>(weight->latent().numel());
+  }
+  for (const NamedParameter& parameter : student.parameters()) {
+    if (parameter.is_matrix) elements += static_cast<double>(parameter.tensor.numel());
+  }
+  return elements > 0 ? clipped / elements : 0;
+}
+
+// clipped: the share of gradients that are zero by the rule of the weights.
+void judge_numbers(const HealthInputs& inputs, double clipped, HealthReport& report) {
   report.numbers["zero_gradients"] = inputs.zero_gradients;
+  if (clipped > 0) report.numbers["clipped"] = clipped;
   if (!std::isfinite(inputs.loss)) {
     report.alarms.push_back(
         {"not_finite", "the loss is not finite; lower optimizer.lr", "optimizer.lr"});
   }
-  if (inputs.zero_gradients > kMaxZeroGradients) {
+  if (inputs.zero_gradients > clipped + kMaxZeroGradients * (1 - clipped)) {
     report.alarms.push_back({"zero_gradients",
                              "more than half of the gradients are exactly zero: outputs underflow; "
                              "set model.sub_norm to true, optimizer.weight_decay to 0",
@@ -126,6 +141,11 @@ void judge_flips(const HealthInputs& inputs, double rate, double expected, int64
 
 }  // namespace
 
+// -d ln mean|W| between the last two looks.
+double HealthMonitor::shrinkage(const Matrix& memory) {
+  return std::log(std::max(memory.size_before, 1e-30) / std::max(memory.size, 1e-30));
+}
+
 void HealthMonitor::look_at(const LinearWeight& weight, Matrix& memory, const HealthInputs& inputs,
                             job::MatrixHealth& found, Flips& flips) const {
   const torch::Tensor& values = weight.values();
@@ -135,6 +155,8 @@ void HealthMonitor::look_at(const LinearWeight& weight, Matrix& memory, const He
   found.std = weight.latent().std().item<double>();
   found.zero_fraction = share_of(values.eq(0));
   found.plus_fraction = share_of(values.eq(1));
+  memory.size_before = memory.size;
+  memory.size = weight.latent().abs().mean().item<double>();
   flips.elements += n;
   flips.zeros += found.zero_fraction * n;
   bool decays = false;
@@ -145,9 +167,8 @@ void HealthMonitor::look_at(const LinearWeight& weight, Matrix& memory, const He
     const double update = intended_update(inputs.kind, values.size(0), values.size(1), inputs.lr);
     const double angle = std::min(1.0, update / std::max(found.std, 1e-30));
     flips.expected += std::min(kMaxFlipsBetween, kFlipsPerAngle * angle * std::sqrt(steps)) * n;
-    const double slope = std::log(std::max(found.gamma, 1e-30) / std::max(memory.gamma, 1e-30));
     decays = inputs.decay_per_step > 0 &&
-             std::abs(slope / steps / -inputs.decay_per_step - 1.0) < kDecayTolerance;
+             std::abs(shrinkage(memory) / steps / inputs.decay_per_step - 1.0) < kDecayTolerance;
   }
   if (!decays) memory.decaying_since = -1;
   else if (memory.decaying_since < 0) memory.decaying_since = previous_step_;
@@ -159,9 +180,7 @@ void HealthMonitor::judge_decay(const HealthInputs& inputs, HealthReport& report
   const auto steps = static_cast<double>(inputs.step - previous_step_);
   size_t longest = 0;
   for (size_t i = 0; i < memory_.size(); ++i) {
-    const double slope =
-        std::log(std::max(report.matrices[i].gamma, 1e-30) / std::max(memory_[i].gamma, 1e-30));
-    const double ratio = slope / steps / -inputs.decay_per_step;
+    const double ratio = shrinkage(memory_[i]) / steps / inputs.decay_per_step;
     if (std::abs(ratio - 1.0) < std::abs(nearest - 1.0)) nearest = ratio;
     const auto since = [&](size_t at) {
       const int64_t begun = memory_[at].decaying_since;
@@ -185,9 +204,9 @@ void HealthMonitor::judge_decay(const HealthInputs& inputs, HealthReport& report
 
 HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inputs) {
   HealthReport report;
-  judge_numbers(inputs, report);
-  judge_gains(student, report);
   const auto matrices = ternary_matrices(student);
+  judge_numbers(inputs, clipped_share(student, matrices), report);
+  judge_gains(student, report);
   const bool again = previous_step_ >= 0 && previous_step_ < inputs.step;
   if (!matrices.empty()) {
     Flips flips;
@@ -207,7 +226,6 @@ HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inp
     }
     for (size_t i = 0; i < matrices.size(); ++i) {
       memory_[i].values = matrices[i].weight->values().clone();
-      memory_[i].gamma = report.matrices[i].gamma;
     }
   }
   previous_step_ = inputs.step;

@@ -8,7 +8,9 @@
 //                      theta the intended update over rms(W), steps in no common direction
 //   gamma              mean over matrices
 //   std_min, std_median  of the latents, over matrices; T is blind to them
-//   decay_slope        d ln gamma / d step over -lr * wd; at 1 only decay acts on the weights
+//   decay_slope        d ln mean|W| / d step over -lr * wd; at 1 only decay acts on the weights
+//   zero_gradients     share of exactly zero gradients; clipped: of those that the rule of learned
+//                      scales (train/quant) makes zero, which alarm nobody
 //   branch_gain        smallest rms of a block's branch over its residual
 #pragma once
 
@@ -47,10 +49,11 @@ class HealthMonitor {
  private:
   struct Matrix {
     torch::Tensor values;  // T at the last look
-    double gamma = 0;  // at the last look
+    double size = 0, size_before = 0;  // mean |W| at the last look, and at the one before
     int64_t decaying_since = -1;  // step since which it only decays
   };
   struct Flips;
+  static double shrinkage(const Matrix& memory);
   void look_at(const LinearWeight& weight, Matrix& memory, const HealthInputs& inputs,
                job::MatrixHealth& found, Flips& flips) const;
   void judge_decay(const HealthInputs& inputs, HealthReport& report) const;

@@ -21,6 +21,7 @@ struct Matrix {
   const uint8_t* middle;  // sliced
   const uint8_t* low;
   const float* scale;  // as LinearCall's
+  const float* bias;  // the same; null: none
   uint32_t rows;  // a multiple of 32
   uint32_t cols;
 };

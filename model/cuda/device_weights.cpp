@@ -64,6 +64,7 @@ DeviceWeights::DeviceWeights(const Model& model, uint32_t max_context)
           .rows = static_cast<uint32_t>(from.rows),
           .cols = static_cast<uint32_t>(from.cols)};
     floats.add(from.scale, to.scale);
+    floats.add(from.bias, to.bias);
   };
   for (size_t i = 0; i < layers.size(); ++i) {
     const LayerWeights& from = model.layers[i];

@@ -39,7 +39,8 @@ __device__ inline float scaled(const Matrix& m, const Tokens& x, uint32_t row, u
                                int32_t sum) {
   const float scale =
       m.scale[kernels::scaled_by_row(m.kind) ? row : row / uint32_t{kernels::kHalfRows}];
-  return static_cast<float>(sum) * (scale * x.scale[t]);
+  const float y = static_cast<float>(sum) * (scale * x.scale[t]);
+  return m.bias == nullptr ? y : y + m.bias[row];
 }
 
 // Sums [kRows][n_tokens] of a panel in shared memory -> out, by all threads of the block.

@@ -104,7 +104,7 @@ Result<void> check_matrix(const std::string& name, const IntegerMatrix& m, uint6
                           uint64_t cols, WeightKind kind) {
   const size_t scales = kind == WeightKind::ternary ? 1 : rows;
   if (m.rows == rows && m.cols == cols && m.values.size() == rows * cols &&
-      m.scale.size() == scales) {
+      m.scale.size() == scales && (m.bias.empty() || m.bias.size() == rows)) {
     return {};
   }
   return Error{ErrorCode::invalid_argument,
@@ -115,6 +115,10 @@ Result<void> check_matrix(const std::string& name, const IntegerMatrix& m, uint6
 Result<void> check_values(const std::string& name, const IntegerMatrix& m, WeightKind kind) {
   if (!all_finite(m.scale)) {
     return Error{ErrorCode::invalid_argument, name + ".scale holds a value that is not finite",
+                 name};
+  }
+  if (!all_finite(m.bias)) {
+    return Error{ErrorCode::invalid_argument, name + ".bias holds a value that is not finite",
                  name};
   }
   const bool ternary = std::all_of(m.values.begin(), m.values.end(),
@@ -138,6 +142,9 @@ Result<void> add_matrix(GgufWriter& out, const std::string& name, const IntegerM
                    {reinterpret_cast<const char*>(m.values.data()), m.values.size()});
   }
   out.add_tensor(name + ".scale", TensorType::f32, {m.scale.size()}, float_bytes(m.scale));
+  if (!m.bias.empty()) {
+    out.add_tensor(name + ".bias", TensorType::f32, {m.bias.size()}, float_bytes(m.bias));
+  }
   return {};
 }
 
@@ -414,9 +421,14 @@ Result<LayerTensors> read_layer(const GgufFile& file, const ModelConfig& c, size
     layer.*vector.member = std::move(*values);
   }
   for (const NamedMatrix& named : matrices_of(c)) {
-    auto matrix =
-        read_matrix(file, layer_name(index, named.name), named.rows, named.cols, named.kind);
+    const std::string name = layer_name(index, named.name);
+    auto matrix = read_matrix(file, name, named.rows, named.cols, named.kind);
     if (!matrix) return matrix.error();
+    if (file.tensors.contains(name + ".bias")) {
+      auto bias = read_vector(file, name + ".bias", named.rows);
+      if (!bias) return bias.error();
+      matrix->bias = std::move(*bias);
+    }
     layer.*named.member = std::move(*matrix);
   }
   return layer;

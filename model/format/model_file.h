@@ -10,6 +10,7 @@
 //   blk.N.{attn_q,attn_k,attn_v,attn_output,ffn_gate,ffn_up,ffn_down}.weight
 //       ternary: TQ2_0 with block scale 1.0, and .scale F32 [1] = gamma
 //       int8:    I8 rows, and .scale F32 [rows]
+//       either:  .bias F32 [rows], added to what the layer gives; none when it is absent
 // RoPE is the NEOX (half-split) form.
 #pragma once
 
@@ -36,6 +37,7 @@ struct IntegerMatrix {
   size_t cols = 0;
   std::vector<int8_t> values = {};  // T in {-1,0,1}, or int8; empty when stored
   std::vector<float> scale = {};    // 1 (gamma) when ternary, rows when int8
+  std::vector<float> bias = {};     // rows, added to what the layer gives; empty: none
   std::span<const std::byte> stored_blocks = {};  // TQ2_0, block scales 1, every code a weight
   std::span<const int8_t> stored_rows = {};       // int8
 

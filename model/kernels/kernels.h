@@ -59,7 +59,8 @@ struct TokenTile {
   size_t n_tokens;     // 1 .. KernelTable::tile_tokens
 };
 
-// What becomes of the exact sums acc[t, r] of a linear layer, y = float(acc) * (scale * s_t):
+// What becomes of the exact sums acc[t, r] of a linear layer, y = float(acc) * (scale * s_t), and
+// y = float(acc) * (scale * s_t) + bias[r], rounded after the product too, where there is a bias:
 enum class Finish {
   sums,              // int32 out[t, r] = acc
   store,             // out[t, r] = y
@@ -79,6 +80,7 @@ struct LinearCall {
   size_t panel_begin, panel_end;
   // [panels * 32] when scaled_by_row(kind), else one a half: [panels * 2].
   const float* scale;
+  const float* bias = nullptr;  // [panels * 32]; null: none
   Finish finish;
   // [n_tokens, ld_out], whole panels: 32 columns each, 16 with the last two finishes. int32 for
   // sums, fp32 otherwise.

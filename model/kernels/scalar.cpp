@@ -184,7 +184,8 @@ int32_t exact_sum(const LinearCall& call, size_t row, size_t t) {
 
 float scaled_sum(const LinearCall& call, size_t row, size_t t) {
   const float scale = call.scale[scaled_by_row(call.kind) ? row : row / kHalfRows];
-  return static_cast<float>(exact_sum(call, row, t)) * (scale * call.x.scale[t]);
+  const float y = static_cast<float>(exact_sum(call, row, t)) * (scale * call.x.scale[t]);
+  return call.bias == nullptr ? y : y + call.bias[row];
 }
 
 void finish_row(const LinearCall& call, size_t row, size_t t) {

@@ -190,7 +190,8 @@ inline F32 scaled(const LinearCall& call, size_t half, size_t t, I32 sums) {
   const F32 token = splat(call.x.scale[t]);
   const F32 row =
       scaled_by_row(call.kind) ? load(call.scale + half * kHalfRows) : splat(call.scale[half]);
-  return mul(to_float(sums), mul(row, token));
+  const F32 y = mul(to_float(sums), mul(row, token));
+  return call.bias == nullptr ? y : add(y, load(call.bias + half * kHalfRows));
 }
 
 // Corrected sums [2][kTokens][16] of a whole panel -> out.

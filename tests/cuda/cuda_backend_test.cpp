@@ -24,7 +24,7 @@ constexpr uint32_t kContext = 128;
 std::shared_ptr<const Model> model_named(const std::string& name) {
   ModelConfig config = tiny_config();
   PackingOptions packing{.ternary = PackingOptions::Ternary::two_bit};
-  if (name == "plain") config = plain_config();
+  if (name == "plain" || name == "biased") config = plain_config();
   if (name == "int8") config = int8_config();
   if (name == "grouped") {  // more queries of a key than a block takes at once
     config.n_heads = 32;
@@ -35,8 +35,9 @@ std::shared_ptr<const Model> model_named(const std::string& name) {
   if (name == "window") config.sliding_window = 21;
   if (name == "four_bits") config = four_bit_config();
   if (name == "int4head") packing.head = PackingOptions::Head::int4;
-  return make_model(name,
-                    {.tensors = random_tensors(config, 7), .tokenizer = nullptr, .provenance = {}},
+  ModelTensors tensors = random_tensors(config, 7);
+  if (name == "biased") add_biases(tensors, 8);
+  return make_model(name, {.tensors = std::move(tensors), .tokenizer = nullptr, .provenance = {}},
                     packing);
 }
 
@@ -160,7 +161,8 @@ class Pair {
 };
 
 TEST_F(CudaBackendTest, LogitsAreTheCpusBitForBit) {
-  for (const char* name : {"tiny", "plain", "int8", "grouped", "window", "int4head", "four_bits"}) {
+  for (const char* name :
+       {"tiny", "plain", "int8", "grouped", "window", "int4head", "four_bits", "biased"}) {
     SCOPED_TRACE(name);
     for (const KvFormat format : {KvFormat::fp16, KvFormat::int8}) {
       Pair pair(name, format);

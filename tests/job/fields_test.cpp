@@ -88,6 +88,7 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
                 {"/model/logit_softcap", 0, 1e4},
                 {"/model/attention_softcap", 0, 1e4},
                 {"/quantization/flip_to_a4_at_share", 1e-6, 1},
+                {"/quantization/tequila_lambda", 1e-6, 1},
                 {"/data/trace_weight", 1e-6, 1e6},
                 {"/data/fim_rate", 0, 1},
                 {"/data/spm_rate", 0, 1},
@@ -135,7 +136,7 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
   for (const char* name :
        {"/kind", "/model/activation", "/model/weights", "/optimizer/kind", "/optimizer/schedule",
         "/optimizer/weight_decay_schedule", "/optimizer/polarize", "/health/action", "/precision",
-        "/loss/divergence"}) {
+        "/loss/divergence", "/quantization/weights"}) {
     for (const json& bad : {json("other"), json(""), json(1)}) expect_refused(name, bad);
   }
   for (const json& bad : {json("none"), json(""), json(1)}) expect_refused("/loss/tail", bad);
@@ -191,6 +192,18 @@ TEST(TrainSpecFields, SettingsOfQuantisationThatContradictAreRefusedWithARemedy)
       {{{"/quantization", {{"lambda_warmup_steps", 10}}}, {"/budget", {{"max_steps", 10}}}},
        "quantization.lambda_warmup_steps",
        "lower it"},
+      {{{"/quantization", {{"weights", "lsq"}, {"lambda_warmup_steps", 10}}}},
+       "quantization.lambda_warmup_steps",
+       "leave it out, or set weights to absmean"},
+      {{{"/quantization", {{"weights", "seq"}, {"tequila_lambda", 0.01}}}},
+       "quantization.tequila_lambda",
+       "needs quantization.weights tequila; leave it out"},
+      {{{"/quantization", {{"tequila_lambda", 0.01}}}},
+       "quantization.tequila_lambda",
+       "needs quantization.weights tequila; leave it out"},
+      {{{"/quantization", {{"weights", "tequila"}}}, {"/quantized", false}},
+       "quantization",
+       "quantized to true"},
       {{{"/quantization", {{"activation_bits", 4}}}, {"/quantized", false}},
        "quantization",
        "quantized to true"},
@@ -209,6 +222,20 @@ TEST(TrainSpecFields, SettingsOfQuantisationThatContradictAreRefusedWithARemedy)
     EXPECT_EQ(spec.error().param, expected.param) << spec.error().message;
     EXPECT_NE(spec.error().message.find(expected.remedy), std::string::npos)
         << spec.error().message;
+  }
+}
+
+TEST(TrainSpecFields, RulesOfWeightsComeBackWithTheSettingsTheyUse) {
+  for (const char* rule : {"absmean", "lsq", "seq", "tequila"}) {
+    const auto spec = parse_train_spec(with("/quantization", {{"weights", rule}}));
+    ASSERT_TRUE(spec) << spec.error().message;
+    const std::string text = format_train_spec(*spec);
+    const json back = json::parse(text).at("quantization");
+    EXPECT_EQ(back.at("weights"), rule);
+    EXPECT_EQ(back.contains("tequila_lambda"), rule == std::string("tequila"));
+    const auto again = parse_train_spec(text);
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(format_train_spec(*again), text);
   }
 }
 

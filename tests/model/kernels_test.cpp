@@ -79,8 +79,16 @@ std::vector<uint8_t> random_panels(RandomStream& random, PanelKind kind, size_t 
   return panels;
 }
 
-constexpr Finish kFinishes[] = {Finish::sums, Finish::store, Finish::add, Finish::swiglu,
-                                Finish::squared_relu_glu};
+// And whether rows have a bias.
+constexpr std::pair<Finish, bool> kFinishes[] = {{Finish::sums, false},
+                                                 {Finish::store, false},
+                                                 {Finish::add, false},
+                                                 {Finish::swiglu, false},
+                                                 {Finish::squared_relu_glu, false},
+                                                 {Finish::store, true},
+                                                 {Finish::add, true},
+                                                 {Finish::swiglu, true},
+                                                 {Finish::squared_relu_glu, true}};
 
 // A tile as the table quantises it, and the linear layer as it computes it, against scalar.
 void expect_linear_equal(const KernelTable& isa, PanelKind kind, const std::vector<uint8_t>& panels,
@@ -94,6 +102,8 @@ void expect_linear_equal(const KernelTable& isa, PanelKind kind, const std::vect
   }
   std::vector<float> scale(n_panels * kPanelRows);
   for (size_t i = 0; i < scale.size(); ++i) scale[i] = 0.1F + static_cast<float>(i % 7);
+  std::vector<float> bias(n_panels * kPanelRows);
+  for (size_t i = 0; i < bias.size(); ++i) bias[i] = 300.1F - 7.3F * static_cast<float>(i);
   const std::vector<float> gain(cols, 1.25F);
   for (const float* norm : {static_cast<const float*>(nullptr), gain.data()}) {
     const float limit = norm == nullptr ? 127.0F : 7.0F;
@@ -107,7 +117,7 @@ void expect_linear_equal(const KernelTable& isa, PanelKind kind, const std::vect
     ASSERT_EQ(expected_q, q) << tokens << " x " << cols;
     ASSERT_EQ(expected_sum, sum);
     ASSERT_TRUE(same_bits(expected_s, s));
-    for (const Finish finish : kFinishes) {
+    for (const auto& [finish, biased] : kFinishes) {
       const size_t ld = (end - begin) * kPanelRows + 3;
       std::vector<float> expected(tokens * ld, 7.0F), actual = expected;
       LinearCall call{.x = {q.data(), s.data(), sum.data(), tokens},
@@ -119,6 +129,7 @@ void expect_linear_equal(const KernelTable& isa, PanelKind kind, const std::vect
                       .panel_begin = begin,
                       .panel_end = end,
                       .scale = scale.data(),
+                      .bias = biased ? bias.data() : nullptr,
                       .finish = finish,
                       .out = expected.data(),
                       .ld_out = ld};
@@ -126,7 +137,8 @@ void expect_linear_equal(const KernelTable& isa, PanelKind kind, const std::vect
       call.out = actual.data();
       isa.linear(call);
       ASSERT_TRUE(same_bits(expected, actual))
-          << tokens << " tokens, " << cols << " columns, finish " << static_cast<int>(finish);
+          << tokens << " tokens, " << cols << " columns, finish " << static_cast<int>(finish)
+          << (biased ? ", biased" : "");
     }
   }
 }
@@ -401,6 +413,31 @@ INSTANTIATE_TEST_SUITE_P(EveryIsa, Kernels, testing::ValuesIn([] {
                          [](const auto& param) { return std::string(param.param->isa); });
 
 // Attention as the formula has it, in double precision.
+TEST(Scalar, ABiasIsAddedToTheRoundedProduct) {
+  const size_t cols = 16;
+  std::vector<uint8_t> panel(panel_bytes(PanelKind::ternary, cols), 0xAA);  // every weight is 1
+  std::vector<int8_t> q(padded_columns(cols));
+  std::fill_n(q.begin(), cols, static_cast<int8_t>(3));
+  const float token_scale = 0.1F;
+  const int32_t sum = 48;
+  const std::vector<float> scale(2, 0.7F);
+  std::vector<float> bias(kPanelRows), out(kPanelRows, 5.0F);
+  for (size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i) / 3.0F;
+  kScalar.linear({.x = {q.data(), &token_scale, &sum, 1},
+                  .kind = PanelKind::ternary,
+                  .panels = panel.data(),
+                  .cols = cols,
+                  .panel_begin = 0,
+                  .panel_end = 1,
+                  .scale = scale.data(),
+                  .bias = bias.data(),
+                  .finish = Finish::add,
+                  .out = out.data(),
+                  .ld_out = kPanelRows});
+  const float product = 48.0F * (0.7F * 0.1F);
+  for (size_t i = 0; i < bias.size(); ++i) EXPECT_EQ(out[i], 5.0F + (product + bias[i])) << i;
+}
+
 TEST(Scalar, AttentionIsTheWeightedMeanOfTheValues) {
   for (const KvFormat format : {KvFormat::fp16, KvFormat::int8}) {
     RandomStream random(kSeed, 1);

@@ -187,6 +187,43 @@ TEST_F(ModelFileTest, ValuesThatCouldNotBeReadAreNotWritten) {
   EXPECT_EQ(refused(model), "output_norm.weight");
 }
 
+TEST_F(ModelFileTest, BiasesComeBackAndThoseOfAnotherLengthOrNotFiniteAreRefused) {
+  const std::vector<float> bias(256, 0.25F);
+  small_.layers[0].up.bias = bias;
+  const std::string good = written(small_);
+  const auto loaded = reread(good);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->tensors.layers[0].up.bias, bias);
+  EXPECT_TRUE(loaded->tensors.layers[0].gate.bias.empty());
+  const auto file = read_gguf(std::as_bytes(std::span(good)));
+  ASSERT_TRUE(file);
+  const auto& tensor = file->tensors.at("blk.0.ffn_up.bias");
+  EXPECT_EQ(tensor.type, TensorType::f32);
+
+  std::string infinite = good;
+  std::memcpy(infinite.data() + (reinterpret_cast<const char*>(tensor.bytes.data()) - good.data()),
+              "\0\0\x80\x7f", 4);
+  std::string shorter = good;
+  const uint64_t rows = 255;
+  const std::string name = "blk.0.ffn_up.bias";
+  std::memcpy(shorter.data() + shorter.find(name) + name.size() + 4, &rows, sizeof rows);
+  for (const std::string& bad : {infinite, shorter}) {
+    const auto refused = reread(bad);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::corrupt);
+    EXPECT_NE(refused.error().message.find(name), std::string::npos) << refused.error().message;
+  }
+
+  fs::remove(path_);
+  small_.layers[0].up.bias[7] = NAN;
+  const auto nan = write_model_file(path_, small_, *test::tiny_tokenizer(), {});
+  ASSERT_FALSE(nan);
+  EXPECT_NE(nan.error().message.find("blk.0.ffn_up.bias"), std::string::npos);
+  small_.layers[0].up.bias.assign(255, 0.0F);
+  EXPECT_FALSE(write_model_file(path_, small_, *test::tiny_tokenizer(), {}));
+  EXPECT_FALSE(fs::exists(path_));
+}
+
 TEST_F(ModelFileTest, BlockScalesAndCodeThreeAreRefusedByName) {
   const std::string good = written(small_);
   const auto file = read_gguf(std::as_bytes(std::span(good)));

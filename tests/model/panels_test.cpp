@@ -75,6 +75,29 @@ TEST(Panels, SequenceHoldsEveryMatrixBehindTheOther) {
   }
 }
 
+TEST(Panels, BiasesLieWhereTheirRowsDoAndChangeNothingElsewhere) {
+  auto q = random_integers(PanelKind::ternary, 40, 256, 1);
+  auto k = random_integers(PanelKind::ternary, 16, 256, 2);
+  EXPECT_TRUE(Panels(PanelKind::ternary, Stacking::sequence, {&q, &k}).matrix.bias.empty());
+  for (size_t r = 0; r < 16; ++r) k.bias.push_back(static_cast<float>(r) + 0.5F);
+  const Panels panels(PanelKind::ternary, Stacking::sequence, {&q, &k});
+  ASSERT_EQ(panels.matrix.bias.size(), 64U);
+  for (size_t r = 0; r < 48; ++r) {
+    EXPECT_EQ(panels.matrix.bias[r], 0.0F);
+    EXPECT_TRUE(std::signbit(panels.matrix.bias[r] + -0.0F)) << "row " << r;
+  }
+  for (size_t r = 0; r < 16; ++r) EXPECT_EQ(panels.matrix.bias[48 + r], k.bias[r]);
+  auto gate = random_integers(PanelKind::ternary, 20, 256, 3);
+  auto up = random_integers(PanelKind::ternary, 20, 256, 4);
+  gate.bias.assign(20, 2.0F);
+  up.bias.assign(20, 3.0F);
+  const Panels both(PanelKind::ternary, Stacking::alternating, {&gate, &up});
+  EXPECT_EQ(both.matrix.bias[15], 2.0F);
+  EXPECT_EQ(both.matrix.bias[16], 3.0F);
+  EXPECT_EQ(both.matrix.bias[35], 2.0F);
+  EXPECT_EQ(both.matrix.bias[36], 0.0F);
+}
+
 TEST(Panels, AlternatingPutsGateAndUpOfARowIntoOnePanel) {
   const auto gate = random_integers(PanelKind::ternary, 100, 256, 3);
   const auto up = random_integers(PanelKind::ternary, 100, 256, 4);

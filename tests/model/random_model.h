@@ -95,6 +95,18 @@ inline ModelTensors random_tensors(const ModelConfig& config, uint64_t seed) {
   return tensors;
 }
 
+// A bias a row for every linear layer, of the size of what it gives.
+inline void add_biases(ModelTensors& tensors, uint64_t seed) {
+  WeightSource source(seed);
+  for (LayerTensors& layer : tensors.layers) {
+    for (IntegerMatrix* matrix :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      matrix->bias = source.gains(matrix->rows);
+      for (float& b : matrix->bias) b -= 1.0F;
+    }
+  }
+}
+
 inline std::shared_ptr<const Model> random_model(const ModelConfig& config, uint64_t seed) {
   return make_model(
       "random", {.tensors = random_tensors(config, seed), .tokenizer = nullptr, .provenance = {}});

@@ -122,10 +122,39 @@ TEST(Transformer, StatesAreWhatTheOutputHeadIsGiven) {
   }
 }
 
+std::shared_ptr<const Model> biased_model(const ModelConfig& config) {
+  ModelTensors tensors = random_tensors(config, kSeed);
+  add_biases(tensors, kSeed + 1);
+  return make_model("biased", {.tensors = tensors, .tokenizer = nullptr, .provenance = {}});
+}
+
+// Of each of a block's seven matrices, by itself; an old file's fingerprint stays.
+TEST(Transformer, EveryBiasCounts) {
+  const auto tokens = some_tokens(9);
+  ModelTensors all = random_tensors(plain_config(), kSeed);
+  add_biases(all, kSeed + 1);
+  const auto none = random_model(plain_config(), kSeed);
+  const auto expected = logits_of(none, tokens, tokens.size(), 1);
+  size_t i = 0;
+  for (IntegerMatrix LayerTensors::* const matrix :
+       {&LayerTensors::q, &LayerTensors::k, &LayerTensors::v, &LayerTensors::o, &LayerTensors::gate,
+        &LayerTensors::up, &LayerTensors::down}) {
+    ModelTensors one = random_tensors(plain_config(), kSeed);
+    (one.layers[1].*matrix).bias = (all.layers[1].*matrix).bias;
+    const auto model = make_model("one", {.tensors = one, .tokenizer = nullptr, .provenance = {}});
+    EXPECT_FALSE(same_bits(expected, logits_of(model, tokens, tokens.size(), 1))) << i;
+    EXPECT_NE(model->fingerprint, none->fingerprint) << i;
+    EXPECT_GT(model->weight_bytes, none->weight_bytes) << i;
+    ++i;
+  }
+}
+
 TEST(Transformer, SplitsThreadsAndInstructionSetsGiveTheSameBits) {
   const auto tokens = some_tokens(70);
-  for (const char* name : {"tiny", "plain", "int8", "window", "four_bits"}) {
-    const auto model = random_model(config_named(name), kSeed);
+  for (const char* name : {"tiny", "plain", "int8", "window", "four_bits", "biased"}) {
+    const bool biased = name == std::string("biased");
+    const auto model =
+        biased ? biased_model(config_named("plain")) : random_model(config_named(name), kSeed);
     ASSERT_TRUE(kernels::force_isa("scalar"));
     const auto expected = logits_of(model, tokens, tokens.size(), 1);
     for (auto* const* isa = kernels::runnable(); *isa != nullptr; ++isa) {

@@ -39,6 +39,10 @@ LossSums sums_of(const double* n) {
           static_cast<int64_t>(n[7])};
 }
 
+int64_t bias_size(const LinearWeight& weight) {
+  return weight.bias().defined() ? weight.bias().numel() : 0;
+}
+
 int64_t ternary_bytes(int64_t weights) {
   return static_cast<int64_t>(packed_ternary_bytes(static_cast<size_t>(weights)));
 }
@@ -87,10 +91,11 @@ LossSums ShardExchange::reduce(Gradients branch, int64_t& votes) {
   return sums_of(sums.data_ptr<double>());
 }
 
-// Whether the other ranks need only the quantised weight.
+// Whether the other ranks need only the quantised weight: not where the way back to a learned scale
+// goes through the latents.
 bool ShardExchange::is_packed(const Item& item) const {
   return item.weight != nullptr && item.weight->mode() != LinearMode::dense &&
-         student_.strength_of(*item.weight) == 1.0;
+         !item.weight->log_scale().defined() && student_.strength_of(*item.weight) == 1.0;
 }
 
 int64_t ShardExchange::packed_bytes(const Item& item) const {
@@ -98,7 +103,7 @@ int64_t ShardExchange::packed_bytes(const Item& item) const {
   constexpr int64_t kFloat = sizeof(float);
   if (!is_packed(item)) return n * kFloat;
   const int64_t values = item.weight->mode() == LinearMode::ternary ? ternary_bytes(n) : n;
-  return values + item.weight->scale().numel() * kFloat;
+  return values + (item.weight->scale().numel() + bias_size(*item.weight)) * kFloat;
 }
 
 void ShardExchange::pack(const Item& item, uint8_t* to) const {
@@ -115,15 +120,18 @@ void ShardExchange::pack(const Item& item, uint8_t* to) const {
     std::memcpy(to, values, n);
     to += n;
   }
-  const Tensor& scale = item.weight->scale();
-  std::memcpy(to, scale.data_ptr<float>(), static_cast<size_t>(scale.numel()) * sizeof(float));
+  for (const Tensor& floats : {item.weight->scale(), item.weight->bias()}) {
+    if (!floats.defined()) continue;
+    const size_t bytes = static_cast<size_t>(floats.numel()) * sizeof(float);
+    std::memcpy(to, floats.data_ptr<float>(), bytes);
+    to += bytes;
+  }
 }
 
 void ShardExchange::unpack(const Item& item, const uint8_t* from) const {
   const auto n = static_cast<size_t>(item.latent.numel());
   if (!is_packed(item)) {
     std::memcpy(item.latent.data_ptr<float>(), from, n * sizeof(float));
-    if (item.weight != nullptr) item.weight->refresh(student_.strength_of(*item.weight));
     return;
   }
   Tensor values = at::empty(item.latent.sizes(), at::kChar);
@@ -137,18 +145,23 @@ void ShardExchange::unpack(const Item& item, const uint8_t* from) const {
     std::memcpy(values.data_ptr<int8_t>(), from, n);
     from += n;
   }
-  std::memcpy(scale.data_ptr<float>(), from, static_cast<size_t>(scale.numel()) * sizeof(float));
-  item.weight->adopt(values, scale);
+  const size_t scale_bytes = static_cast<size_t>(scale.numel()) * sizeof(float);
+  std::memcpy(scale.data_ptr<float>(), from, scale_bytes);
+  Tensor bias;
+  if (const int64_t rows = bias_size(*item.weight); rows > 0) {
+    bias = at::empty({rows}, at::kFloat);
+    std::memcpy(bias.data_ptr<float>(), from + scale_bytes,
+                static_cast<size_t>(rows) * sizeof(float));
+  }
+  item.weight->adopt(values, scale, bias);
 }
 
 void ShardExchange::spread() {
   const torch::NoGradGuard no_grad;
+  if (ranks_.size() == 1) return student_.refresh();
   for (size_t i = 0; i < items_.size(); ++i) {
-    if (owners_[i] == ranks_.rank() && items_[i].weight != nullptr) {
-      items_[i].weight->refresh(student_.strength_of(*items_[i].weight));
-    }
+    if (owners_[i] == ranks_.rank() && is_packed(items_[i])) items_[i].weight->refresh();
   }
-  if (ranks_.size() == 1) return;
   std::vector<int64_t> bytes;
   for (const Item& item : items_) bytes.push_back(packed_bytes(item));
   const ShardLayout layout(bytes, owners_, ranks_.size());
@@ -164,6 +177,12 @@ void ShardExchange::spread() {
   }
   for (size_t i = 0; i < items_.size(); ++i) {
     if (owners_[i] != ranks_.rank()) unpack(items_[i], data + layout.offset(i));
+  }
+  // Of what came as latents and scales: when all of it is there.
+  for (const Item& item : items_) {
+    if (item.weight != nullptr && !is_packed(item)) {
+      item.weight->refresh(student_.strength_of(*item.weight));
+    }
   }
 }
 

@@ -2,8 +2,8 @@
 // (ZeRO stage 1, Rajbhandari et al. 2020). Each parameter has an owner, which alone keeps its
 // optimiser's state and steps it.
 //   reduce    gradients to their owners, summed along the tree of train/run/gradient_tree.h
-//   spread    stepped weights to all: ternary matrices at 2 bits a weight with their scale, int8
-//             tables as they are, all else in fp32
+//   spread    stepped weights to all: ternary matrices at 2 bits a weight with their scale and
+//             bias, int8 tables as they are; matrices of learned scales and all else in fp32
 //   gather    fp32 latents to rank 0, which alone needs them, to look at and to save
 // Other ranks' latents of ternary and int8 weights grow old: forward and backward pass use the
 // quantised values only. Every call is made by all ranks in one order; RankLost ends the run.

@@ -7,6 +7,19 @@
 namespace tristill::job {
 namespace {
 
+const std::vector<std::pair<std::string, WeightRule>> kWeightRules = {
+    {"absmean", WeightRule::absmean},
+    {"lsq", WeightRule::lsq},
+    {"seq", WeightRule::seq},
+    {"tequila", WeightRule::tequila}};
+
+std::string name_of(WeightRule rule) {
+  for (const auto& [name, value] : kWeightRules) {
+    if (value == rule) return name;
+  }
+  return {};
+}
+
 Error bad(const char* param, std::string message) {
   return Error{ErrorCode::invalid_argument, std::move(message), param};
 }
@@ -39,9 +52,23 @@ Result<void> check_flip(const QuantizationSpec& q, const BudgetSpec& budget) {
   return {};
 }
 
+Result<void> check_weights(const QuantizationSpec& q) {
+  if (q.weights == WeightRule::absmean || q.lambda_warmup_steps == 0) return {};
+  return bad("quantization.lambda_warmup_steps",
+             "quantization.lambda_warmup_steps mixes ternary weights with those of full precision, "
+             "which is absmean's alone, but quantization.weights is " +
+                 name_of(q.weights) + "; leave it out, or set weights to absmean");
+}
+
 }  // namespace
 
 void read_quantization(Fields& fields, QuantizationSpec& quantization) {
+  fields.choice("weights", kWeightRules, quantization.weights);
+  fields.real("tequila_lambda", 1e-6, 1, quantization.tequila_lambda);
+  if (fields.has("tequila_lambda") && quantization.weights != WeightRule::tequila) {
+    fields.fail("tequila_lambda",
+                "quantization.tequila_lambda needs quantization.weights tequila; leave it out");
+  }
   fields.whole("activation_bits", 4, 8, quantization.activation_bits);
   if (quantization.activation_bits != 8 && quantization.activation_bits != 4) {
     fields.refuse("activation_bits", "8, 4");
@@ -66,21 +93,23 @@ std::optional<uint64_t> flip_tokens(const QuantizationSpec& quantization,
 }
 
 Result<void> check_quantization(const QuantizationSpec& q, const BudgetSpec& budget,
-                                bool ternary_mlp, bool quantized) {
+                                const ModelConfig& model, bool quantized) {
   const bool flips = q.flip_to_a4_at_tokens || q.flip_to_a4_at_share;
   const bool four = q.activation_bits == 4 || flips;
-  if (!quantized && (four || !q.keep_a8_before_down || q.lambda_warmup_steps > 0)) {
+  if (!quantized && (four || !q.keep_a8_before_down || q.lambda_warmup_steps > 0 ||
+                     q.weights != WeightRule::absmean)) {
     return bad("quantization",
                "quantization is for students that are quantised; leave it out, or "
                "set quantized to true");
   }
+  if (auto ok = check_weights(q); !ok) return ok;
   if (auto ok = check_flip(q, budget); !ok) return ok;
   if (!q.keep_a8_before_down && !four) {
     return bad("quantization.keep_a8_before_down",
                "quantization.keep_a8_before_down is false, but nothing has 4 bits; give "
                "activation_bits 4 or a flip, or leave it out");
   }
-  if (!q.keep_a8_before_down && !ternary_mlp) {
+  if (!q.keep_a8_before_down && !model.ternary_mlp) {
     return bad("quantization.keep_a8_before_down",
                "quantization.keep_a8_before_down is false, but down_proj is not ternary; leave it "
                "out, or set model.ternary_mlp to true");
@@ -94,9 +123,11 @@ Result<void> check_quantization(const QuantizationSpec& q, const BudgetSpec& bud
 }
 
 nlohmann::json quantization_json(const QuantizationSpec& q) {
-  nlohmann::json out = {{"activation_bits", q.activation_bits},
+  nlohmann::json out = {{"weights", name_of(q.weights)},
+                        {"activation_bits", q.activation_bits},
                         {"keep_a8_before_down", q.keep_a8_before_down},
                         {"lambda_warmup_steps", q.lambda_warmup_steps}};
+  if (q.weights == WeightRule::tequila) out["tequila_lambda"] = q.tequila_lambda;
   if (q.flip_to_a4_at_tokens) out["flip_to_a4_at_tokens"] = *q.flip_to_a4_at_tokens;
   if (q.flip_to_a4_at_share) out["flip_to_a4_at_share"] = *q.flip_to_a4_at_share;
   return out;

@@ -110,7 +110,7 @@ Result<void> check_together(const TrainSpec& spec) {
                "a tokenizer is trained on corpora and none is named; "
                "give tokenizer.from_model or from_job");
   }
-  return check_quantization(spec.quantization, spec.budget, spec.model.ternary_mlp, spec.quantized);
+  return check_quantization(spec.quantization, spec.budget, spec.model, spec.quantized);
 }
 
 }  // namespace

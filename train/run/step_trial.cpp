@@ -57,7 +57,7 @@ StepTrial try_steps(const job::TrainSpec& spec, int steps) {
   auto start = Clock::now();
   const at::ScalarType compute =
       spec.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
-  Student student(spec.model, spec.quantized, compute, spec.seed);
+  Student student(spec.model, spec.quantized, compute, spec.seed, ternary_rule(spec.quantization));
   Optimizer optimizer(spec.optimizer, student.parameters(), compute);
   if (spec.quantization.lambda_warmup_steps > 0) student.set_strength(0);
   student.refresh();

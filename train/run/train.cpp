@@ -56,7 +56,7 @@ class TrainRun {
   void finish(int exit_code) { replica_.finish(exit_code); }
 
  private:
-  Result<void> load_weights(const Checkpoint& checkpoint);
+  Result<void> load_weights(const Checkpoint& checkpoint, bool first = false);
   Result<void> start_from_other_job();
   double fraction() const;
   double eta_seconds() const;
@@ -127,10 +127,16 @@ double TrainRun::eta_seconds() const {
   return used > 0 ? elapsed * (1.0 - used) / used : 0;
 }
 
-Result<void> TrainRun::load_weights(const Checkpoint& checkpoint) {
+// As first weights, those of a job that learned no scales are taken too: ours start from them.
+Result<void> TrainRun::load_weights(const Checkpoint& checkpoint, bool first) {
   const torch::NoGradGuard no_grad;
+  bool lacks_scales = false;
   for (const NamedParameter& parameter : student_.parameters()) {
     const auto found = checkpoint.tensors.find("weights." + parameter.name);
+    if (first && parameter.is_scale && found == checkpoint.tensors.end()) {
+      lacks_scales = true;
+      continue;
+    }
     if (found == checkpoint.tensors.end() || found->second.sizes() != parameter.tensor.sizes()) {
       return Error{ErrorCode::corrupt,
                    "checkpoint lacks " + parameter.name + " in the shape of this model",
@@ -138,6 +144,7 @@ Result<void> TrainRun::load_weights(const Checkpoint& checkpoint) {
     }
     torch::Tensor(parameter.tensor).copy_(found->second);
   }
+  if (lacks_scales) student_.restart_scales();
   student_.refresh();
   return {};
 }
@@ -148,6 +155,7 @@ void TrainRun::scale_first_weights() {
   for (const NamedParameter& parameter : student_.parameters()) {
     if (parameter.is_matrix) torch::Tensor(parameter.tensor).mul_(spec_.init_scale);
   }
+  student_.restart_scales();
   student_.refresh();
 }
 
@@ -162,7 +170,7 @@ Result<void> TrainRun::start_from_other_job() {
     return Error{ErrorCode::not_found, "job " + spec_.init_from + " has no whole checkpoint",
                  "init_from"};
   }
-  auto loaded = load_weights(*checkpoint);
+  auto loaded = load_weights(*checkpoint, /*first=*/true);
   if (!loaded) return Error{ErrorCode::invalid_argument, loaded.error().message, "init_from"};
   events_.info("first weights taken from step " + std::to_string(checkpoint->step) + " of " +
                spec_.init_from);

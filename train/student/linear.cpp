@@ -1,10 +1,12 @@
 #include "train/student/linear.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 #include "model/kernels/kernels.h"
 #include "model/ternary.h"
+#include "train/quant/absmean.h"
 
 namespace tristill::train {
 namespace {
@@ -18,9 +20,12 @@ constexpr int64_t kRowGrain = 64;
 constexpr int64_t kGemmTile = 512;  // tokens a kernel call: its packing of weights is paid once
 constexpr size_t kMaxGroup = 3;
 
-// y[t, r] = acc[t, r] * (scale[r] * s[t]), in the association of the contract.
-void scale_rows(const int32_t* acc, const float* token_scale, const float* scale, bool per_row,
+// y[t, r] = acc[t, r] * (scale[r] * s[t]) [+ bias[r]], in the association of the contract.
+void scale_rows(const int32_t* acc, const float* token_scale, const LinearWeight& weight,
                 int64_t begin, int64_t end, int64_t cols, float* y) {
+  const float* scale = weight.scale().data_ptr<float>();
+  const bool per_row = weight.mode() == LinearMode::int8;
+  const float* bias = weight.bias().defined() ? weight.bias().data_ptr<float>() : nullptr;
   for (int64_t t = begin; t < end; ++t) {
     const float s = token_scale[t];
     const int32_t* from = acc + (t - begin) * cols;
@@ -31,6 +36,7 @@ void scale_rows(const int32_t* acc, const float* token_scale, const float* scale
       const float both = scale[0] * s;
       for (int64_t c = 0; c < cols; ++c) to[c] = static_cast<float>(from[c]) * both;
     }
+    for (int64_t c = 0; bias != nullptr && c < cols; ++c) to[c] += bias[c];
   }
 }
 
@@ -53,8 +59,8 @@ Tensor integer_forward(const QuantizedTokens& x, const LinearWeight& weight) {
       const int64_t tile_end = std::min(t + kGemmTile, end);
       kernel.int8_gemm(x.values.data_ptr<int8_t>() + t * in, static_cast<size_t>(tile_end - t),
                        view, 0, view.rows, acc.data(), view.rows);
-      scale_rows(acc.data(), x.scale.data_ptr<float>(), weight.scale().data_ptr<float>(),
-                 weight.mode() == LinearMode::int8, t, tile_end, out, y.data_ptr<float>());
+      scale_rows(acc.data(), x.scale.data_ptr<float>(), weight, t, tile_end, out,
+                 y.data_ptr<float>());
     }
   });
   return y;
@@ -69,10 +75,11 @@ Tensor partly_quantized(const Tensor& x, float limit, double strength) {
 }
 
 struct LinearGroup : torch::autograd::Function<LinearGroup> {
-  // The latents are arguments of their own, because only such are seen by autograd.
+  // Latents and scales are arguments of their own, because only such are seen by autograd.
   static variable_list forward(AutogradContext* ctx, const Variable& x, const Variable&,
-                               const Variable&, const Variable&,
-                               std::vector<const LinearWeight*> weights, double limit) {
+                               const Variable&, const Variable&, const Variable&, const Variable&,
+                               const Variable&, std::vector<const LinearWeight*> weights,
+                               double limit) {
     CHECK(x.dim() == 2 && x.scalar_type() == at::kFloat && weights.size() <= kMaxGroup);
     variable_list outputs;
     const bool dense = weights[0]->mode() == LinearMode::dense;
@@ -106,21 +113,46 @@ struct LinearGroup : torch::autograd::Function<LinearGroup> {
     const Tensor x = quantized ? saved[0].to(compute) : saved[0];
     const Tensor token_scale = quantized ? saved[1].unsqueeze(1) : Tensor();
     Tensor grad_x;
-    variable_list results(1);
+    variable_list results(1 + 2 * kMaxGroup + 2);
     for (size_t i = 0; i < grads.size(); ++i) {
       const Tensor dy = grads[i].to(compute);
       const Tensor part = at::mm(dy, weight_at(i)->dequantized());
       grad_x = grad_x.defined() ? grad_x + part : part;
       const Tensor scaled = quantized ? (grads[i] * token_scale).to(compute) : dy;
-      results.push_back(at::mm(scaled.t(), x).to(at::kFloat));
+      MatrixGradients of_matrix{at::mm(scaled.t(), x).to(at::kFloat), {}};
+      if (weight_at(i)->bias().defined()) of_matrix.bias = grads[i].sum(0);
+      const LatentGradients found = weight_at(i)->backward(of_matrix);
+      results[1 + i] = found.latent;
+      results[1 + kMaxGroup + i] = found.log_scale;
     }
     results[0] = grad_x.to(at::kFloat);
-    results.resize(kMaxGroup + 3);
     return results;
   }
 };
 
 }  // namespace
+
+LinearWeight::LinearWeight(Tensor latent, LinearMode mode, at::ScalarType compute,
+                           std::shared_ptr<const TernaryRule> rule)
+    : latent_(std::move(latent)), rule_(std::move(rule)), mode_(mode), compute_(compute) {
+  if (mode_ != LinearMode::ternary) rule_ = nullptr;
+  else if (!rule_) rule_ = std::make_shared<Absmean>();
+  if (!rule_ || !rule_->learns_scale()) return;
+  log_scale_ = at::empty({1}, at::kFloat).set_requires_grad(true);
+  restart_scale();
+}
+
+void LinearWeight::restart_scale() {
+  if (!log_scale_.defined()) return;
+  const torch::NoGradGuard no_grad;
+  const double mean = latent_.detach().abs().mean().item<double>();
+  log_scale_.fill_(std::log(std::max(mean, 1e-30)));  // of zeros alone: a scale as good as zero
+}
+
+LatentGradients LinearWeight::backward(const MatrixGradients& gradients) const {
+  if (!rule_) return {gradients.weight, {}};
+  return rule_->backward(latent_, log_scale_, {values_, scale_, bias_}, gradients);
+}
 
 void LinearWeight::refresh(double strength) {
   const torch::NoGradGuard no_grad;
@@ -135,13 +167,15 @@ void LinearWeight::refresh(double strength) {
   const auto mixed = [&](const Tensor& quantized) {
     return (strength < 1 ? w + strength * (quantized - w) : quantized).to(compute_);
   };
-  if (!values_.defined()) values_ = at::empty({w.size(0), w.size(1)}, at::kChar);
-  if (mode_ == LinearMode::ternary) {
-    const float gamma =
-        ternarize({w.data_ptr<float>(), rows * cols}, {values_.data_ptr<int8_t>(), rows * cols});
-    scale_ = at::full({1}, gamma, at::kFloat);
+  if (rule_) {
+    TernaryMatrix made = rule_->ternarize(w, log_scale_);
+    values_ = std::move(made.values);
+    scale_ = std::move(made.scale);
+    bias_ = std::move(made.bias);
+    CHECK(strength == 1.0 || (!bias_.defined() && !log_scale_.defined()));
     dequantized_ = mixed(values_ * scale_);
   } else {
+    if (!values_.defined()) values_ = at::empty({w.size(0), w.size(1)}, at::kChar);
     if (!scale_.defined()) scale_ = at::empty({w.size(0)}, at::kFloat);
     quantize_rows_int8(w.data_ptr<float>(), rows, cols, values_.data_ptr<int8_t>(),
                        scale_.data_ptr<float>());
@@ -150,12 +184,13 @@ void LinearWeight::refresh(double strength) {
   row_sum_ = values_.sum(1, /*keepdim=*/false, at::kInt);
 }
 
-void LinearWeight::adopt(const Tensor& values, const Tensor& scale) {
+void LinearWeight::adopt(const Tensor& values, const Tensor& scale, const Tensor& bias) {
   CHECK(mode_ != LinearMode::dense && values.sizes() == latent_.sizes());
   const torch::NoGradGuard no_grad;
   strength_ = 1.0;
   values_ = values;
   scale_ = scale;
+  bias_ = bias;
   const Tensor factor = mode_ == LinearMode::ternary ? scale_ : scale_.unsqueeze(1);
   dequantized_ = (values_ * factor).to(compute_);
   row_sum_ = values_.sum(1, /*keepdim=*/false, at::kInt);
@@ -185,11 +220,14 @@ Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight& weight
 
 std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const LinearWeight*>& weights,
                                  float limit) {
-  const auto latent = [&](size_t i) {
-    return i < weights.size() ? weights[i]->latent() : at::empty({0});  // autograd takes no null
+  const auto given = [&](size_t i, const Tensor& (LinearWeight::*get)() const) {
+    const Tensor found = i < weights.size() ? (weights[i]->*get)() : Tensor();
+    return found.defined() ? found : at::empty({0});  // autograd takes no null
   };
-  return LinearGroup::apply(x, latent(0), latent(1), latent(2), weights,
-                            static_cast<double>(limit));
+  const auto latent = [&](size_t i) { return given(i, &LinearWeight::latent); };
+  const auto scale = [&](size_t i) { return given(i, &LinearWeight::log_scale); };
+  return LinearGroup::apply(x, latent(0), latent(1), latent(2), scale(0), scale(1), scale(2),
+                            weights, static_cast<double>(limit));
 }
 
 }  // namespace tristill::train

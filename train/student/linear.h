@@ -1,7 +1,8 @@
 // Linear layers of the student. Forward is the integer contract of model/ternary.h, computed by
 // the very kernels that serve; backward is the straight-through estimator in bf16 (or fp32).
-//   forward   y = (x_q . T^t) * (gamma * s)
-//   backward  dx = dy . (gamma T),  dW = dy^t . (s x_q)         Bengio et al. 2013; gamma detached
+//   forward   y = (x_q . T^t) * (gamma * s) [+ b]
+//   backward  dx = dy . (gamma T),  d(gamma T) = dy^t . (s x_q)         Bengio et al. 2013
+// How T, gamma and b come of W, and dW of d(gamma T), is the rule's: train/quant/ternary_rule.h.
 // Shapes: x [N, in] fp32, W [out, in] fp32 latent, y [N, out] fp32. Trainer's thread only.
 #pragma once
 
@@ -11,10 +12,12 @@
 #include <memory>
 #include <vector>
 
+#include "train/quant/ternary_rule.h"
+
 namespace tristill::train {
 
 enum class LinearMode {
-  ternary,  // W is ternarised, x quantised to int8 a token
+  ternary,  // W is ternarised by a rule, x quantised to int8 a token
   int8,     // W quantised to int8 a row, x to int8 a token (the output head, the embedding)
   dense,    // no quantisation: a full-precision teacher
 };
@@ -23,29 +26,41 @@ enum class LinearMode {
 class LinearWeight {
  public:
   LinearWeight() = default;
-  LinearWeight(torch::Tensor latent, LinearMode mode, at::ScalarType compute)
-      : latent_(std::move(latent)), mode_(mode), compute_(compute) {}
+  // Without a rule a ternary matrix is absmean's. A learned scale starts at the latent's mean |W|.
+  LinearWeight(torch::Tensor latent, LinearMode mode, at::ScalarType compute,
+               std::shared_ptr<const TernaryRule> rule = nullptr);
 
-  // Recomputes the derived tensors. Call after every change of the latent, before forward.
+  // Recomputes the derived tensors. Call after every change of the parameters, before forward.
   // Below strength 1 the layer is only partly quantised, in floating point: it computes with
   // W + strength (gamma T - W) and x + strength (s x_q - x).     the warm-up of a conversion
+  // That is for rules with neither a learned scale nor a bias.
   void refresh(double strength = 1.0);
+  // A learned scale, if there is one, starts again from the latent as it is now.
+  void restart_scale();
+  // Of the parameters, given those of the matrix; W's alone where there is no rule.
+  LatentGradients backward(const MatrixGradients& gradients) const;
 
-  // Takes values and scale, quantised wholly, from who has the latent; here it grows old.
-  void adopt(const torch::Tensor& values, const torch::Tensor& scale);
+  // Takes values, scale and bias (or none), quantised wholly, from who has the latent; here that
+  // grows old.
+  void adopt(const torch::Tensor& values, const torch::Tensor& scale, const torch::Tensor& bias);
 
   const torch::Tensor& latent() const { return latent_; }
+  const torch::Tensor& log_scale() const { return log_scale_; }  // [1]; undefined: not learned
   LinearMode mode() const { return mode_; }
   double strength() const { return strength_; }
   bool is_integer() const { return mode_ != LinearMode::dense && strength_ == 1.0; }
   at::ScalarType compute() const { return compute_; }
-  const torch::Tensor& values() const { return values_; }      // [out, in] int8: T or q
-  const torch::Tensor& scale() const { return scale_; }        // [1] gamma or [out], fp32
-  const torch::Tensor& row_sum() const { return row_sum_; }    // [out] int32
+  const torch::Tensor& values() const { return values_; }  // [out, in] int8: T or q
+  const torch::Tensor& scale() const { return scale_; }  // [1] gamma or [out], fp32
+  const torch::Tensor& bias() const { return bias_; }  // [out] fp32; undefined: none
+  const torch::Tensor& row_sum() const { return row_sum_; }  // [out] int32
   const torch::Tensor& dequantized() const { return dequantized_; }  // [out, in] in compute type
+  // Share of the latents that no gradient reaches, by the rule itself.
+  double clipped_share() const { return rule_ ? rule_->clipped_share(latent_, log_scale_) : 0; }
 
  private:
-  torch::Tensor latent_, values_, scale_, row_sum_, dequantized_;
+  torch::Tensor latent_, log_scale_, values_, scale_, bias_, row_sum_, dequantized_;
+  std::shared_ptr<const TernaryRule> rule_;  // of a ternary matrix
   LinearMode mode_ = LinearMode::ternary;
   at::ScalarType compute_ = at::kBFloat16;
   double strength_ = 1.0;
@@ -54,8 +69,8 @@ class LinearWeight {
 // Tokens quantised by the serving kernels, to whole numbers of at most `limit`: 127, or 7 (A4).
 struct QuantizedTokens {
   torch::Tensor values;  // [N, in] int8
-  torch::Tensor scale;   // [N] fp32
-  torch::Tensor sum;     // [N] int32
+  torch::Tensor scale;  // [N] fp32
+  torch::Tensor sum;  // [N] int32
 };
 QuantizedTokens quantize_tokens(const torch::Tensor& x, float limit = 127.0F);
 
@@ -64,7 +79,7 @@ torch::Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight&
 
 // y_i = x W_i^t for several matrices that share their input (q, k, v; gate, up), so that the
 // tokens are quantised once; at most three, of one mode and strength. Differentiable in x and in
-// every latent.
+// every latent and learned scale.
 std::vector<torch::Tensor> linear_group(const torch::Tensor& x,
                                         const std::vector<const LinearWeight*>& weights,
                                         float limit = 127.0F);

@@ -1,7 +1,9 @@
 #include "train/student/student.h"
 
+#include <array>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include "base/check.h"
 #include "base/random.h"
@@ -44,6 +46,10 @@ struct EmbeddingRows : torch::autograd::Function<EmbeddingRows> {
   }
 };
 
+std::array<LinearWeight*, 7> linears(Block& block) {
+  return {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down};
+}
+
 }  // namespace
 
 Tensor Student::gain(const std::string& name, int64_t size) {
@@ -57,11 +63,16 @@ LinearWeight Student::matrix(const std::string& name, int64_t out, int64_t in, d
   Tensor tensor = normal(out, in, std, seed_, parameters_.size()).set_requires_grad(true);
   parameters_.push_back({name, tensor, true});
   const LinearMode integer = kind == WeightKind::ternary ? LinearMode::ternary : LinearMode::int8;
-  return {tensor, quantized_ ? integer : LinearMode::dense, compute_};
+  return {tensor, quantized_ ? integer : LinearMode::dense, compute_, rule_};
 }
 
-Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed)
-    : config_(config), quantized_(quantized), compute_(compute), seed_(seed) {
+Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed,
+                 std::shared_ptr<const TernaryRule> rule)
+    : config_(config),
+      quantized_(quantized),
+      compute_(compute),
+      seed_(seed),
+      rule_(std::move(rule)) {
   const auto d = static_cast<int64_t>(config.d_model);
   const auto f = static_cast<int64_t>(config.d_ff);
   const auto q_dim = static_cast<int64_t>(config.q_dim());
@@ -99,16 +110,39 @@ Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compu
     blocks_.push_back(std::move(block));
   }
   output_norm_ = gain("output_norm.weight", d);
+  name_scales();
   rope_ = rope_table(config.max_context, config.head_dim, config.rope_theta);
   refresh();
+}
+
+// Behind all others: the latents that a seed draws do not depend on the rule.
+void Student::name_scales() {
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    Block& block = blocks_[layer];
+    const std::string prefix = "blk." + std::to_string(layer) + ".";
+    const std::pair<const char*, LinearWeight*> matrices[] = {
+        {"attn_q", &block.q},      {"attn_k", &block.k},      {"attn_v", &block.v},
+        {"attn_output", &block.o}, {"ffn_gate", &block.gate}, {"ffn_up", &block.up},
+        {"ffn_down", &block.down}};
+    for (const auto& [name, weight] : matrices) {
+      if (!weight->log_scale().defined()) continue;
+      parameters_.push_back({prefix + name + ".log_scale", weight->log_scale(), false, true});
+    }
+  }
+}
+
+void Student::restart_scales() {
+  for (Block& block : blocks_) {
+    for (LinearWeight* weight : linears(block)) weight->restart_scale();
+  }
 }
 
 std::vector<LinearWeight*> Student::weights() {
   std::vector<LinearWeight*> all = {&embedding_};
   if (!config_.tied_embeddings) all.push_back(&head_);
   for (Block& block : blocks_) {
-    all.insert(all.end(),
-               {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down});
+    const auto matrices = linears(block);
+    all.insert(all.end(), matrices.begin(), matrices.end());
   }
   return all;
 }

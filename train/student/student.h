@@ -29,6 +29,7 @@ struct NamedParameter {
   std::string name;  // as in the model file
   torch::Tensor tensor;
   bool is_matrix = false;  // a ternary (or dense) linear weight: Muon's
+  bool is_scale = false;   // ln of a matrix's learned scale, [1]
 };
 
 struct Block {
@@ -38,11 +39,16 @@ struct Block {
 
 class Student {
  public:
-  // Random latents N(0, 1/in), o and down divided by sqrt(2 L); drawn from seed alone.
-  Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed);
+  // Random latents N(0, 1/in), o and down divided by sqrt(2 L); drawn from seed alone. The rule is
+  // for the ternary layers; without one, absmean. Learned scales are the last parameters.
+  Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed,
+          std::shared_ptr<const TernaryRule> rule = nullptr);
 
   // Derives ternary weights and scales; after each optimiser step and after loading.
   void refresh();
+
+  // Learned scales start again from the latents as they are now; refresh() afterwards.
+  void restart_scales();
 
   // Every matrix that is used through its derived tensors: tables first, then by block.
   std::vector<LinearWeight*> weights();
@@ -80,6 +86,7 @@ class Student {
   torch::Tensor gain(const std::string& name, int64_t size);
   LinearWeight matrix(const std::string& name, int64_t out, int64_t in, double std,
                       WeightKind kind);
+  void name_scales();
   torch::Tensor attention(const Block& block, const torch::Tensor& x,
                           const torch::Tensor& segment_start) const;
   torch::Tensor mlp(const Block& block, const torch::Tensor& x) const;
@@ -89,6 +96,7 @@ class Student {
   bool quantized_;
   at::ScalarType compute_;
   uint64_t seed_;
+  std::shared_ptr<const TernaryRule> rule_;
   std::vector<NamedParameter> parameters_;
   std::vector<Block> blocks_;
   LinearWeight embedding_, head_;

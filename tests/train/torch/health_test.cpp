@@ -10,10 +10,10 @@
 namespace tristill::train {
 namespace {
 
-Student small_student() {
+Student small_student(job::WeightRule weights = job::WeightRule::absmean) {
   ModelConfig config = test::random_model().config;
   config.n_layers = 1;
-  return Student(config, true, at::kFloat, 3);
+  return Student(config, true, at::kFloat, 3, ternary_rule({.weights = weights}));
 }
 
 void scale_matrices(Student& student, double factor) {
@@ -56,17 +56,39 @@ TEST(HealthMonitor, CountsTheValuesThatFlipEachStep) {
 
 // The seeds' collapse: weights that get no gradient shrink by exactly lr * weight_decay a step.
 TEST(HealthMonitor, WeightsThatOnlyDecayRaiseTheAlarmWithin200Steps) {
-  Student student = small_student();
-  HealthMonitor monitor;
-  const double decay = 0.02 * 0.1;
-  int64_t fired = -1;
-  for (int64_t step = 10; step <= 200 && fired < 0; step += 10) {
-    scale_matrices(student, std::pow(1.0 - decay, 10));
-    const auto report = monitor.look(student, {.step = step, .decay_per_step = decay});
-    if (has_alarm(report, "weight decay alone")) fired = step;
+  for (const auto weights : {job::WeightRule::absmean, job::WeightRule::seq}) {
+    Student student = small_student(weights);  // a learned scale stands still
+    HealthMonitor monitor;
+    const double decay = 0.02 * 0.1;
+    int64_t fired = -1;
+    for (int64_t step = 10; step <= 200 && fired < 0; step += 10) {
+      scale_matrices(student, std::pow(1.0 - decay, 10));
+      const auto report = monitor.look(student, {.step = step, .decay_per_step = decay});
+      if (has_alarm(report, "weight decay alone")) fired = step;
+    }
+    EXPECT_GT(fired, 50);
+    EXPECT_LE(fired, 200);
   }
-  EXPECT_GT(fired, 50);
-  EXPECT_LE(fired, 200);
+}
+
+// Under a learned scale latents that shrink do become zeros.
+TEST(HealthMonitor, WeightsFarBelowTheirLearnedScaleAreNamed) {
+  Student student = small_student(job::WeightRule::lsq);
+  HealthMonitor monitor;
+  EXPECT_TRUE(monitor.look(student, {.step = 1}).alarms.empty());
+  scale_matrices(student, 0.2);
+  const auto report = monitor.look(student, {.step = 2});
+  EXPECT_GT(report.numbers.at("zero_fraction"), 0.9);
+  EXPECT_TRUE(has_alarm(report, "zero_fraction"));
+}
+
+TEST(HealthMonitor, GradientsThatARuleClipsAreNotCountedAsDead) {
+  HealthMonitor monitor;
+  const HealthInputs inputs{.step = 1, .zero_gradients = 0.6};
+  EXPECT_TRUE(has_alarm(monitor.look(small_student(), inputs), "zero_gradients"));
+  const auto report = HealthMonitor().look(small_student(job::WeightRule::lsq), inputs);
+  EXPECT_NEAR(report.numbers.at("clipped"), 0.425, 0.01);  // P(|w| > 0.798 sigma)
+  EXPECT_FALSE(has_alarm(report, "zero_gradients"));
 }
 
 TEST(HealthMonitor, WeightsThatLearnRaiseNoAlarm) {

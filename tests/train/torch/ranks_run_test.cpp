@@ -186,6 +186,21 @@ TEST_F(RanksRunTest, FourRanksInFullPrecisionThatWarmUpEqualOne) {
   expect_same_run(one, four);
 }
 
+// A bias goes with the packed weights; a learned scale, whose way back needs them, with the latents.
+TEST_F(RanksRunTest, RanksWithEveryRuleEqualOne) {
+  for (const auto rule : {job::WeightRule::tequila, job::WeightRule::lsq}) {
+    const std::string name = std::to_string(static_cast<int>(rule));
+    auto file = job(1);
+    file.train().quantization.weights = rule;
+    const auto one = place("one" + name, file);
+    file.train().ranks = file.train().threads = 2;
+    const auto two = place("two" + name, file);
+    ASSERT_EQ(await(start(one)), kExitOk);
+    ASSERT_EQ(await(start(two)), kExitOk);
+    expect_same_run(one, two);
+  }
+}
+
 TEST_F(RanksRunTest, OneRankGoesOnWhereTwoStopped) {
   const auto straight = place("straight", job(1));
   ASSERT_EQ(await(start(straight)), kExitOk);

@@ -73,7 +73,8 @@ class RunTest : public ::testing::Test {
   void expect_engine_speaks_as_student(const job::JobFile& file, const ModelConfig& trained,
                                        double tolerance = 0);
   void expect_engine_speaks_as_student(uint32_t window);
-  static Student trained_student(const job::JobDirectory& place, const ModelConfig& config);
+  static Student trained_student(const job::JobDirectory& place, const ModelConfig& config,
+                                 const job::QuantizationSpec& quantization = {});
 
   static Result<Outcome> run(const job::JobDirectory& directory, const job::JobFile& file,
                              bool stop_at_once = false) {
@@ -118,8 +119,9 @@ TEST_F(RunTest, AskedToStopItCheckpointsAndSaysInterrupted) {
 }
 
 // The newest checkpoint's weights in a student of this config.
-Student RunTest::trained_student(const job::JobDirectory& place, const ModelConfig& config) {
-  Student student(config, true, at::kFloat, 1);
+Student RunTest::trained_student(const job::JobDirectory& place, const ModelConfig& config,
+                                 const job::QuantizationSpec& quantization) {
+  Student student(config, true, at::kFloat, 1, ternary_rule(quantization));
   std::string skipped;
   const auto checkpoint = load_newest_checkpoint(place.checkpoints(), skipped);
   EXPECT_TRUE(checkpoint);
@@ -142,7 +144,7 @@ void RunTest::expect_engine_speaks_as_student(const job::JobFile& file, const Mo
   ASSERT_EQ((*loaded)->config.activation_bits, trained.activation_bits);
   ASSERT_EQ((*loaded)->config.down_activation_bits, trained.down_activation_bits);
   ASSERT_EQ((*loaded)->config.sliding_window, trained.sliding_window);
-  const Student student = trained_student(place, trained);
+  const Student student = trained_student(place, trained, file.train().quantization);
 
   engine::Engine engine(*loaded, {.n_threads = 1});
   std::vector<TokenId> prompt = (*loaded)->tokenizer->encode("def function_3_4(");
@@ -323,6 +325,82 @@ TEST_F(RunTest, ADenseStudentIsConvertedByAWarmUp) {
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_EQ((*loaded)->config.weights, WeightKind::ternary);
 }
+
+class RuleOfWeights : public RunTest, public ::testing::WithParamInterface<job::WeightRule> {
+ protected:
+  job::JobFile job(uint64_t max_steps) const {
+    auto file = RunTest::job(max_steps);
+    file.train().data.fim_rate = 0;
+    file.train().quantization.weights = GetParam();
+    file.train().quantization.tequila_lambda = 0.01;
+    file.train().log_every = 1;
+    return file;
+  }
+};
+
+TEST_P(RuleOfWeights, LossFallsHealthIsWatchedAndTheEngineSpeaksAsTheStudent) {
+  const auto file = job(60);
+  expect_engine_speaks_as_student(file, file.train().model);
+  const auto place = directory("job");
+  std::vector<double> losses;
+  std::istringstream lines(*read_file(place.events()));
+  for (std::string line; std::getline(lines, line);) {
+    const auto event = job::parse_event(line);
+    if (!event) continue;
+    EXPECT_EQ(event->level, job::EventLevel::info) << line;  // no alarm
+    if (event->type != job::EventType::metrics) continue;
+    if (event->numbers.contains("loss")) losses.push_back(event->numbers.at("loss"));
+    if (!event->numbers.contains("zero_fraction")) continue;
+    EXPECT_GT(event->numbers.at("zero_fraction"), 0.05);
+    EXPECT_LT(event->numbers.at("zero_fraction"), 0.8);
+  }
+  ASSERT_GT(losses.size(), 40U);
+  EXPECT_LT(losses.back(), 0.7 * losses.front());
+  const auto loaded = load_model(place.model());
+  ASSERT_TRUE(loaded);
+  for (const LayerWeights& layer : (*loaded)->layers) {
+    for (const PanelMatrix* matrix : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+      EXPECT_EQ(matrix->bias.empty(), GetParam() != job::WeightRule::tequila);
+    }
+  }
+}
+
+TEST_P(RuleOfWeights, AResumedRunEqualsAStraightOneBitForBit) {
+  ASSERT_TRUE(run(directory("straight"), job(4)));
+  const auto parts = directory("parts");
+  auto first = job(4);
+  first.train().checkpoint_seconds = 0;  // after every step
+  ASSERT_TRUE(run(parts, first));
+  fs::remove_all(parts.checkpoints() / "00000004");
+  fs::remove(parts.model());
+  ASSERT_TRUE(run(parts, job(4)));
+  EXPECT_EQ(*read_file(directory("straight").model()), *read_file(parts.model()));
+}
+
+// First weights of a dense job, or smaller ones, are no reason for scales of other weights.
+TEST_P(RuleOfWeights, ScalesStartFromTheFirstWeightsWhateverTheyAre) {
+  auto small = job(1);
+  small.train().init_scale = 0.01;
+  auto dense = job(1);
+  dense.train().quantization = {};
+  dense.train().quantized = false;
+  dense.train().init_scale = 0.01;
+  ASSERT_TRUE(run(directory("dense"), dense));
+  auto converted = job(1);
+  converted.init_checkpoints = directory("dense").checkpoints().string();
+  for (const auto& [name, file] : {std::pair{"small", small}, std::pair{"converted", converted}}) {
+    ASSERT_TRUE(run(directory(name), file)) << name;
+    const Student student =
+        trained_student(directory(name), file.train().model, file.train().quantization);
+    const LinearWeight& q = student.blocks()[0].q;
+    const double zeros = q.values().eq(0).to(at::kDouble).mean().item<double>();
+    EXPECT_NEAR(zeros, 0.31, 0.1) << name;  // of Gaussian weights at their own scale
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RuleOfWeights,
+                         ::testing::Values(job::WeightRule::lsq, job::WeightRule::seq,
+                                           job::WeightRule::tequila));
 
 // By the largest magnitude of an activation.
 class Accumulators : public ::testing::TestWithParam<float> {};

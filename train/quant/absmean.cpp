@@ -1,0 +1,26 @@
+#include "train/quant/absmean.h"
+
+#include "model/ternary.h"
+
+namespace tristill::train {
+
+TernaryMatrix Absmean::ternarize(const torch::Tensor& latent,
+                                 const torch::Tensor& /*log_scale*/) const {
+  const torch::Tensor w = latent.contiguous();
+  const auto n = static_cast<size_t>(w.numel());
+  TernaryMatrix out;
+  out.values = at::empty(w.sizes(), at::kChar);
+  const float gamma =
+      tristill::ternarize({w.data_ptr<float>(), n}, {out.values.data_ptr<int8_t>(), n});
+  out.scale = at::full({1}, gamma, at::kFloat);
+  return out;
+}
+
+LatentGradients Absmean::backward(const torch::Tensor& /*latent*/,
+                                  const torch::Tensor& /*log_scale*/,
+                                  const TernaryMatrix& /*matrix*/,
+                                  const MatrixGradients& gradients) const {
+  return {gradients.weight, {}};
+}
+
+}  // namespace tristill::train

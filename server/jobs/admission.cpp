@@ -81,6 +81,21 @@ Result<void> resolve_tokenizer(const job::TokenizerSpec& tokenizer, const NamedI
   return {};
 }
 
+Result<void> resolve_teachers(const job::TeachingSpec& teaching, const NamedInputs& inputs,
+                              job::JobFile& file) {
+  for (size_t i = 0; i < teaching.teachers.size(); ++i) {
+    const auto model = look_up(inputs.model, teaching.teachers[i].model);
+    if (!model) {
+      return Error{ErrorCode::invalid_argument,
+                   "model \"" + teaching.teachers[i].model +
+                       "\" is not served here; GET /v1/models lists the models",
+                   "teaching.teachers[" + std::to_string(i) + "].model"};
+    }
+    file.teachers.push_back(model->string());
+  }
+  return {};
+}
+
 Result<void> resolve_init(const std::string& init_from, const NamedInputs& inputs,
                           job::JobFile& file) {
   if (init_from.empty()) return {};
@@ -95,9 +110,29 @@ Result<void> resolve_init(const std::string& init_from, const NamedInputs& input
   return {};
 }
 
+Result<void> resolve_weights(const std::string& name, const NamedInputs& inputs,
+                             job::JobFile& file) {
+  if (name.empty()) return {};
+  const std::filesystem::path folder = inputs.data_dir / "weights";
+  for (const char* ending : {"", ".gguf", ".safetensors"}) {
+    std::error_code none;
+    if (!std::filesystem::exists(folder / (name + ending), none)) continue;
+    file.init_weights = (folder / (name + ending)).string();
+    return {};
+  }
+  return Error{
+      ErrorCode::invalid_argument,
+      "there are no weights \"" + name +
+          "\"; a folder of .safetensors files, a .safetensors or a .gguf of that name below "
+          "weights/ in the data directory becomes them",
+      "init_from_weights"};
+}
+
 Result<void> resolve(const job::TrainSpec& spec, const NamedInputs& inputs, job::JobFile& file) {
   if (auto ok = resolve_data(spec.data, inputs, file); !ok) return ok;
   if (auto ok = resolve_tokenizer(spec.tokenizer, inputs, file); !ok) return ok;
+  if (auto ok = resolve_teachers(spec.teaching, inputs, file); !ok) return ok;
+  if (auto ok = resolve_weights(spec.init_from_weights, inputs, file); !ok) return ok;
   return resolve_init(spec.init_from, inputs, file);
 }
 

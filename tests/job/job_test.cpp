@@ -208,6 +208,38 @@ TEST(JobSpec, RefusalsNameTheField) {
   }
 }
 
+TEST(TrainSpec, TeachingThatContradictsItselfIsRefused) {
+  const struct {
+    const char *teaching, *param;
+  } cases[] = {
+      {R"({"teachers":[{}]})", "teaching.teachers[0].model"},
+      {R"({"teachers":[{"model":"a","weight":0}]})", "teaching.teachers[0].weight"},
+      {R"({"relation_weight":1})", "teaching.relation_weight"},
+      {R"({"on_policy_share":0.5})", "teaching.on_policy_share"},
+      {R"({"teachers":[{"model":"a"}],"relation_heads":2})", "teaching.relation_heads"},
+      {R"({"teachers":[{"model":"a"},{"model":"b"}],"relation_weight":1})",
+       "teaching.relation_weight"},
+      {R"({"teachers":[{"model":"a"}],"on_policy_temperature":1})",
+       "teaching.on_policy_temperature"},
+      {R"({"teachers":[{"model":"a"}]},"loss":{"kd_weight":0})", "loss.kd_weight"},
+  };
+  for (const auto& c : cases) {
+    const std::string field = R"("teaching": )" + std::string(c.teaching) + ",";
+    const auto spec = job::parse_train_spec(with("\"tokenizer\": {", field + "\"tokenizer\": {"));
+    ASSERT_FALSE(spec) << c.teaching;
+    EXPECT_EQ(spec.error().param, c.param) << spec.error().message;
+  }
+  const auto spec = job::parse_train_spec(
+      with("\"tokenizer\": {",
+           R"("teaching": {"teachers":[{"model":"a"}],"relation_weight":0.5,"relation_layer":1},)"
+           "\"tokenizer\": {"));
+  ASSERT_TRUE(spec) << spec.error().message;
+  const auto again = job::parse_train_spec(job::format_train_spec(*spec));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->teaching.relation_layer, 1U);
+  EXPECT_EQ(job::format_train_spec(*again), job::format_train_spec(*spec));
+}
+
 TEST(TrainSpec, ATokenizerComesFromOnePlace) {
   const auto spec = job::parse_train_spec(
       with("\"tokenizer\": {", R"("tokenizer": {"from_model":"a","from_job":"ftjob-1",)"));

@@ -67,6 +67,26 @@ TEST_F(Supervision, OtherKindsSucceedWithoutAModel) {
   EXPECT_EQ(n_published(), 0u);
 }
 
+TEST_F(Supervision, TeachersAreModelsThatAreServed) {
+  script("artifact result=succeeded");
+  options_.model_path = [this](const std::string& name) -> std::optional<fs::path> {
+    if (name != "big") return std::nullopt;
+    return data() / "big.gguf";
+  };
+  start();
+  auto wish = body("a");
+  wish["teaching"] = {{"teachers", {{{"model", "big"}}, {{"model", "unheard-of"}}}}};
+  const auto refused = call("POST", "/jobs", wish.dump());
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(refused.body["error"]["param"], "teaching.teachers[1].model");
+  wish["teaching"]["teachers"].erase(1);
+  const std::string id = create_from(wish);
+  ASSERT_TRUE(reaches(id, "succeeded"));
+  const auto file = job::parse_job_file(*read_file(data() / "jobs" / id / "job.json"));
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_EQ(file->teachers, std::vector<std::string>{(data() / "big.gguf").string()});
+}
+
 TEST_F(Supervision, ATokenizerJobsResultIsFoundByItsId) {
   script("artifact result=succeeded");
   start();

@@ -15,7 +15,7 @@ Tensor cut(const Tensor& flat, ShardLayout::Range range) {
   return flat.slice(0, range.begin, range.end);
 }
 
-constexpr size_t kSums = 8;
+constexpr size_t kSums = 9;
 
 std::vector<double> numbers_of(const LossSums& sums) {
   return {sums.ce,
@@ -25,18 +25,20 @@ std::vector<double> numbers_of(const LossSums& sums) {
           sums.weighted,
           static_cast<double>(sums.tokens),
           static_cast<double>(sums.taught_tokens),
-          static_cast<double>(sums.format_tokens)};
+          static_cast<double>(sums.format_tokens),
+          sums.relation};
 }
 
 LossSums sums_of(const double* n) {
-  return {n[0],
-          n[1],
-          n[2],
-          n[3],
-          n[4],
-          static_cast<int64_t>(n[5]),
-          static_cast<int64_t>(n[6]),
-          static_cast<int64_t>(n[7])};
+  return {.ce = n[0],
+          .kd = n[1],
+          .z = n[2],
+          .format = n[3],
+          .weighted = n[4],
+          .relation = n[8],
+          .tokens = static_cast<int64_t>(n[5]),
+          .taught_tokens = static_cast<int64_t>(n[6]),
+          .format_tokens = static_cast<int64_t>(n[7])};
 }
 
 int64_t bias_size(const LinearWeight& weight) {

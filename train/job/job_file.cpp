@@ -26,7 +26,9 @@ Result<JobFile> parse_job_file(std::string_view text) {
   fields.texts("trace_shards", 4096, file.trace_shards);
   fields.text("tokenizer_model", file.tokenizer_model);
   fields.text("tokenizer_pieces", file.tokenizer_pieces);
+  fields.texts("teachers", 8, file.teachers);
   fields.text("init_checkpoints", file.init_checkpoints);
+  fields.text("init_weights", file.init_weights);
   fields.finish();
   if (fields.failed()) return fields.error();
   if (!given->is_object()) {
@@ -35,6 +37,12 @@ Result<JobFile> parse_job_file(std::string_view text) {
   auto spec = read_job_spec(*given);
   if (!spec) return spec.error();
   file.spec = std::move(*spec);
+  const auto* train_spec = std::get_if<TrainSpec>(&file.spec);
+  const size_t n_teachers = train_spec == nullptr ? 0 : train_spec->teaching.teachers.size();
+  if (file.teachers.size() != n_teachers) {
+    return Error{ErrorCode::invalid_argument, "teachers are not as many as spec.teaching.teachers",
+                 "teachers"};
+  }
   return file;
 }
 
@@ -49,7 +57,9 @@ std::string format_job_file(const JobFile& file) {
                     {"trace_shards", file.trace_shards},
                     {"tokenizer_model", file.tokenizer_model},
                     {"tokenizer_pieces", file.tokenizer_pieces},
-                    {"init_checkpoints", file.init_checkpoints}};
+                    {"teachers", file.teachers},
+                    {"init_checkpoints", file.init_checkpoints},
+                    {"init_weights", file.init_weights}};
   return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

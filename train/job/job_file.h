@@ -23,7 +23,9 @@ struct JobFile {
   std::vector<std::string> trace_shards;  // absolute paths
   std::string tokenizer_model;  // absolute path of a model file; or empty
   std::string tokenizer_pieces;  // absolute path of a tokenizer job's result; or empty
+  std::vector<std::string> teachers;  // absolute paths of model files, as teaching.teachers
   std::string init_checkpoints;  // absolute path of another job's checkpoints; or empty
+  std::string init_weights;  // absolute path for train/convert/full_weights.h; or empty
 
   // Of a job of kind "train".
   const TrainSpec& train() const { return std::get<TrainSpec>(spec); }

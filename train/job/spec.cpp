@@ -34,9 +34,11 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("optimizer", [&](Fields& inner) { read_optimizer(inner, spec.optimizer); });
   fields.object("health", [&](Fields& inner) { read_health(inner, spec.health); });
   fields.object("loss", [&](Fields& inner) { read_loss(inner, spec.loss); });
+  fields.object("teaching", [&](Fields& inner) { read_teaching(inner, spec.teaching); });
   fields.choice<Precision>("precision", {{"bf16", Precision::bf16}, {"fp32", Precision::fp32}},
                            spec.precision);
   read_name(fields, "init_from", spec.init_from);
+  read_name(fields, "init_from_weights", spec.init_from_weights);
   fields.whole("batch_tokens", 16, 1 << 24, spec.batch_tokens);
   fields.whole("sequence_length", 16, 1 << 20, spec.sequence_length);
   fields.whole("micro_batches", 1, 1 << 16, spec.micro_batches);
@@ -76,6 +78,32 @@ Result<void> check_parts(const TrainSpec& spec) {
   return {};
 }
 
+// What a loss makes of teachers that say all.
+Result<void> check_teachers(const TrainSpec& spec) {
+  if (spec.teaching.teachers.empty()) return {};
+  if (spec.loss.kd_weight == 0 && spec.teaching.relation_weight == 0) {
+    return bad("loss.kd_weight",
+               "loss.kd_weight is 0 and teaching.relation_weight too: the teachers would be asked "
+               "for nothing; raise one of them, or leave teaching out");
+  }
+  return {};
+}
+
+Result<void> check_first_weights(const TrainSpec& spec) {
+  if (!spec.init_from.empty() && !spec.init_from_weights.empty()) {
+    return bad("init_from_weights",
+               "init_from_weights and init_from both give the first weights; leave one out");
+  }
+  const bool given = !spec.init_from.empty() || !spec.init_from_weights.empty();
+  if (given && spec.init_scale != 1) {
+    return bad("init_scale",
+               "init_scale is for weights that are drawn, and " +
+                   std::string(spec.init_from.empty() ? "init_from_weights" : "init_from") +
+                   " gives them; leave one out");
+  }
+  return {};
+}
+
 // Fields that are right alone but wrong together.
 Result<void> check_together(const TrainSpec& spec) {
   if (spec.data.corpora.empty() && spec.data.traces.empty()) {
@@ -91,11 +119,9 @@ Result<void> check_together(const TrainSpec& spec) {
     return bad("batch_tokens", "batch_tokens is smaller than sequence_length");
   }
   if (auto ok = check_parts(spec); !ok) return ok;
+  if (auto ok = check_teachers(spec); !ok) return ok;
   if (auto ok = check_optimizer(spec.optimizer, spec.quantized); !ok) return ok;
-  if (!spec.init_from.empty() && spec.init_scale != 1) {
-    return bad("init_scale",
-               "init_scale is for weights that are drawn, and init_from gives them; leave one out");
-  }
+  if (auto ok = check_first_weights(spec); !ok) return ok;
   const bool trained = spec.tokenizer.is_trained();
   const uint32_t padded = (spec.tokenizer.vocab_size + 63) / 64 * 64;
   if (trained &&
@@ -147,6 +173,7 @@ nlohmann::json train_json(const TrainSpec& s) {
               {"optimizer", optimizer_json(s.optimizer)},
               {"health", health_json(s.health)},
               {"loss", loss_json(s.loss)},
+              {"teaching", teaching_json(s.teaching)},
               {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"},
               {"init_scale", s.init_scale},
               {"seed", s.seed},
@@ -156,6 +183,7 @@ nlohmann::json train_json(const TrainSpec& s) {
               {"eval_tokens", s.eval_tokens},
               {"eval_every", s.eval_every}};
   if (!s.init_from.empty()) out["init_from"] = s.init_from;
+  if (!s.init_from_weights.empty()) out["init_from_weights"] = s.init_from_weights;
   return out;
 }
 

@@ -16,6 +16,7 @@
 #include "train/job/model_spec.h"
 #include "train/job/optimizer_spec.h"
 #include "train/job/quantization_spec.h"
+#include "train/job/teaching_spec.h"
 
 namespace tristill::job {
 
@@ -36,9 +37,11 @@ struct TrainSpec {
   OptimizerSpec optimizer;
   HealthSpec health;
   LossSpec loss;
+  TeachingSpec teaching;
   Precision precision = Precision::bf16;
   std::string
       init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
+  std::string init_from_weights;  // or name of a full-precision model's files in DATA/weights
   double init_scale = 1;  // of the matrices as they are drawn; small ones start dead
   uint64_t seed = 1;
   uint32_t threads = 0;  // 0: one a core

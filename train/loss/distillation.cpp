@@ -27,6 +27,8 @@ void temper(std::vector<double>& x, double temperature) {
   for (double& value : x) value = std::max(value - std::log(sum), kLeastLog);
 }
 
+}  // namespace
+
 double diverge(const job::DistillationSpec& spec, const BinPair& bins, std::span<double> gradient) {
   switch (spec.divergence) {
     case job::Divergence::forward_kl: return forward_kl(bins, gradient);
@@ -37,8 +39,6 @@ double diverge(const job::DistillationSpec& spec, const BinPair& bins, std::span
   }
   CHECK(false);
 }
-
-}  // namespace
 
 DistilledToken distil(const job::DistillationSpec& spec, std::span<const float> logprobs,
                       const StudentMasses& student) {

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "train/job/loss_spec.h"
+#include "train/loss/bin_pair.h"
 
 namespace tristill::train {
 
@@ -37,6 +38,9 @@ struct DistilledToken {
   std::vector<double> on_list;  // d loss / d z_i
   double off_list = 0;  // d loss / d z_j = off_list * exp(z_j - log_tail)
 };
+
+// The job's divergence of tempered bins; gradient is set: d divergence / d log-odds of the student's.
+double diverge(const job::DistillationSpec& spec, const BinPair& bins, std::span<double> gradient);
 
 // logprobs: the teacher's, natural, at temperature 1, distinct tokens, not empty.
 DistilledToken distil(const job::DistillationSpec& spec, std::span<const float> logprobs,

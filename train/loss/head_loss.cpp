@@ -1,6 +1,7 @@
 #include "train/loss/head_loss.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "base/check.h"
@@ -40,20 +41,52 @@ TokenTargets targets_of(int64_t row, int64_t label, const TeacherTargets& teache
   return targets;
 }
 
+// Log-probabilities [tokens, V] of the teachers' mixture for a chunk; undefined without teachers.
+Tensor teacher_logprobs(const std::vector<DenseTeacher>& teachers, Chunk chunk) {
+  double total = 0;
+  for (const DenseTeacher& teacher : teachers) total += teacher.weight;
+  Tensor mixture;
+  for (const DenseTeacher& teacher : teachers) {
+    Tensor logits = chunk_logits(teacher.hidden, *teacher.head, chunk);
+    if (teacher.softcap > 0) logits = teacher.softcap * at::tanh(logits / teacher.softcap);
+    const Tensor logprobs = logits.log_softmax(1) + std::log(teacher.weight / total);
+    mixture = mixture.defined() ? at::logaddexp(mixture, logprobs) : logprobs;
+  }
+  return mixture;
+}
+
+// All that labels and teachers say about the rows of a batch.
+struct Targets {
+  const int64_t* label;
+  const TeacherTargets& listed;
+  const DenseTargets& dense;
+
+  // logprobs: the row's of teacher_logprobs, if there are any.
+  TokenTargets of(int64_t row, const float* logprobs) const {
+    TokenTargets targets = targets_of(row, label[row], listed);
+    if (targets.count == 0) targets.dense = logprobs;
+    targets.own = !dense.own.empty() && dense.own[static_cast<size_t>(row)] != 0;
+    return targets;
+  }
+};
+
 // Losses and gradients of one chunk: logits become gradients. Partial sums are added in row order,
 // so the reported loss does not depend on the threads.
-void chunk_losses(Tensor& logits, Chunk chunk, const int64_t* label, const TeacherTargets& teacher,
-                  const LossWeights& weights, float factor, LossSums& sums) {
+void chunk_losses(Tensor& logits, Chunk chunk, const Targets& targets, const LossWeights& weights,
+                  float factor, LossSums& sums) {
   const int64_t vocab = logits.size(1);
+  const Tensor teacher = teacher_logprobs(targets.dense.teachers, chunk);
+  const float* logprobs = teacher.defined() ? teacher.data_ptr<float>() : nullptr;
   const int64_t blocks = (chunk.end - chunk.begin + kRowBlock - 1) / kRowBlock;
   std::vector<LossSums> parts(static_cast<size_t>(blocks));
   at::parallel_for(0, blocks, 1, [&](int64_t from, int64_t to) {
     for (int64_t block = from; block < to; ++block) {
       const int64_t first = chunk.begin + block * kRowBlock;
       for (int64_t row = first; row < std::min(first + kRowBlock, chunk.end); ++row) {
-        parts[static_cast<size_t>(block)] +=
-            token_loss(logits.data_ptr<float>() + (row - chunk.begin) * vocab, vocab,
-                       targets_of(row, label[row], teacher), weights, factor);
+        const int64_t at = (row - chunk.begin) * vocab;
+        parts[static_cast<size_t>(block)] += token_loss(
+            logits.data_ptr<float>() + at, vocab,
+            targets.of(row, logprobs == nullptr ? nullptr : logprobs + at), weights, factor);
       }
     }
   });
@@ -71,9 +104,10 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static Variable forward(AutogradContext* ctx, const Variable& hidden, const Variable& latent,
                           const LinearWeight* head, const Tensor& labels,
                           const TeacherTargets* teacher, const LossWeights* weights,
-                          const LabelCounts* counts, LossSums* sums) {
+                          const LabelCounts* counts, const DenseTargets* dense, LossSums* sums) {
+    const torch::NoGradGuard no_grad;
     const int64_t n = hidden.size(0);
-    const int64_t* label = labels.data_ptr<int64_t>();
+    const Targets targets{labels.data_ptr<int64_t>(), *teacher, *dense};
     const float factor = 1.0F / static_cast<float>(std::max<int64_t>(counts->labelled, 1));
     LossWeights scaled = *weights;
     scaled.format = format_weight_of(*counts, *weights);
@@ -83,7 +117,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
     for (int64_t begin = 0; begin < n; begin += kChunk) {
       const Chunk chunk{begin, std::min(begin + kChunk, n)};
       Tensor logits = chunk_logits(hidden, *head, chunk);
-      chunk_losses(logits, chunk, label, *teacher, scaled, factor, *sums);
+      chunk_losses(logits, chunk, targets, scaled, factor, *sums);
       const Tensor d_logits = logits.to(head->compute());
       const Tensor x = hidden.slice(0, chunk.begin, chunk.end).to(head->compute());
       grad_hidden.slice(0, chunk.begin, chunk.end).copy_(at::mm(d_logits, head->dequantized()));
@@ -96,7 +130,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     Variable none;
-    return {saved[0] * grads[0], saved[1] * grads[0], none, none, none, none, none, none};
+    return {saved[0] * grads[0], saved[1] * grads[0], none, none, none, none, none, none, none};
   }
 };
 
@@ -115,24 +149,27 @@ LabelCounts count_labels(const Tensor& labels, const LossWeights& weights) {
 
 Tensor head_loss(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,
                  const TeacherTargets& teacher, const LossWeights& weights, LossSums& sums,
-                 const std::optional<LabelCounts>& whole) {
+                 const std::optional<LabelCounts>& whole, const DenseTargets& dense) {
   CHECK(hidden.size(0) == labels.numel() && labels.scalar_type() == at::kLong);
   CHECK(teacher.offsets.size() == teacher.rows.size() + 1);
   CHECK(teacher.sampled.size() == teacher.rows.size());
   CHECK(weights.format <= 0 ||
         static_cast<int64_t>(weights.structural.size()) == head.latent().size(0));
   const LabelCounts counts = whole ? *whole : count_labels(labels, weights);
-  return HeadLoss::apply(hidden, head.latent(), &head, labels, &teacher, &weights, &counts, &sums);
+  return HeadLoss::apply(hidden, head.latent(), &head, labels, &teacher, &weights, &counts, &dense,
+                         &sums);
 }
 
 LossSums evaluate_head(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,
                        const LossWeights& weights) {
   LossSums sums;
   const TeacherTargets none;
+  const DenseTargets nobody;
+  const Targets targets{labels.data_ptr<int64_t>(), none, nobody};
   for (int64_t begin = 0; begin < hidden.size(0); begin += kChunk) {
     const Chunk chunk{begin, std::min(begin + kChunk, hidden.size(0))};
     Tensor logits = chunk_logits(hidden, head, chunk);
-    chunk_losses(logits, chunk, labels.data_ptr<int64_t>(), none, weights, 1.0F, sums);
+    chunk_losses(logits, chunk, targets, weights, 1.0F, sums);
   }
   return sums;
 }

@@ -12,7 +12,9 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "train/loss/teacher_targets.h"
 #include "train/loss/token_loss.h"
@@ -20,10 +22,25 @@
 
 namespace tristill::train {
 
+// A teacher in this process: what it thought of each token, and its head.
+struct DenseTeacher {
+  torch::Tensor hidden;  // [N, D of the teacher] fp32
+  const LinearWeight* head = nullptr;
+  double softcap = 0;
+  double weight = 1;  // relative to the others'
+};
+
+// Teachers of all tokens but those with a list of their own; the mixture of their probabilities.
+struct DenseTargets {
+  std::vector<DenseTeacher> teachers;
+  std::vector<uint8_t> own;  // [N] whether the label is the student's own word; empty: none
+};
+
 // What the means are over.
 struct LabelCounts {
   int64_t labelled = 0;
   int64_t structural = 0;  // 0 without a format loss
+  int64_t parts = 1;       // equal ones that the whole is divided into
 };
 LabelCounts count_labels(const torch::Tensor& labels, const LossWeights& weights);
 
@@ -34,7 +51,8 @@ LabelCounts count_labels(const torch::Tensor& labels, const LossWeights& weights
 torch::Tensor head_loss(const torch::Tensor& hidden, const LinearWeight& head,
                         const torch::Tensor& labels, const TeacherTargets& teacher,
                         const LossWeights& weights, LossSums& sums,
-                        const std::optional<LabelCounts>& whole = {});
+                        const std::optional<LabelCounts>& whole = {},
+                        const DenseTargets& dense = {});
 
 // The same sums without gradients: cross-entropy of labelled tokens.
 LossSums evaluate_head(const torch::Tensor& hidden, const LinearWeight& head,

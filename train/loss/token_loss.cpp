@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/kernels/kernels.h"
+#include "train/loss/dense_distillation.h"
 #include "train/loss/distillation.h"
 #include "train/loss/sampled_tail.h"
 
@@ -93,6 +94,7 @@ LossSums& LossSums::operator+=(const LossSums& part) {
   kd += part.kd;
   z += part.z;
   format += part.format;
+  relation += part.relation;
   weighted += part.weighted;
   tokens += part.tokens;
   taught_tokens += part.taught_tokens;
@@ -110,11 +112,10 @@ LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
     std::fill(logits, logits + vocab, 0.0F);
     return {};
   }
-  std::vector<float> capped;
-  if (weights.softcap > 0) {
-    apply_softcap(logits, vocab, weights.softcap);
-    capped.assign(logits, logits + vocab);
-  }
+  const bool dense = targets.dense != nullptr;
+  if (weights.softcap > 0) apply_softcap(logits, vocab, weights.softcap);
+  std::vector<float> kept;  // logits, where they are needed once they have become exps
+  if (weights.softcap > 0 || dense) kept.assign(logits, logits + vocab);
   const double max = maximum(logits, vocab);
   const double label_logit = logits[targets.label] - max;
   std::vector<double> listed(targets.count);
@@ -123,9 +124,11 @@ LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
       kernels::best().exp_sum(logits, static_cast<float>(max), static_cast<size_t>(vocab));
   const double lse = max + std::log(sum);
 
-  const bool taught = targets.count > 0;
+  const bool listed_only = targets.count > 0 && !dense;
+  const bool taught = targets.count > 0 || dense;
   const bool structural = is_structural(targets.label, weights);
-  const double ce_weight = (taught ? weights.ce : 1.0) + (structural ? weights.format : 0.0);
+  const double label_weight = taught ? weights.ce : 1.0;
+  const double ce_weight = targets.own ? 0.0 : label_weight + (structural ? weights.format : 0.0);
   LossSums sums{.ce = std::log(sum) - label_logit, .z = lse * lse, .tokens = 1};
   if (structural) {
     sums.format = sums.ce;
@@ -135,20 +138,24 @@ LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
   const double softmax_weight = (ce_weight + 2.0 * weights.z * lse) / sum;
   double everywhere = softmax_weight;
   KdTerm kd;
-  if (taught) {
+  if (listed_only) {
     kd = kd_term(logits, vocab, listed, label_logit, targets, weights.distillation);
     everywhere += weights.kd * kd.token.off_list / kd.tail;
     sums.kd = kd.token.loss;
-    sums.taught_tokens = 1;
   }
+  sums.taught_tokens = taught ? 1 : 0;
   multiply_by(logits, static_cast<float>(everywhere * factor), vocab);
-  for (size_t i = 0; i < targets.count; ++i) {
+  for (size_t i = 0; listed_only && i < targets.count; ++i) {
     const double gradient = softmax_weight * std::exp(listed[i]) + weights.kd * kd.token.on_list[i];
     logits[targets.ids[i]] = static_cast<float>(gradient * factor);
   }
   logits[targets.label] -= static_cast<float>((ce_weight - weights.kd * kd.at_label) * factor);
-  for (size_t i = 0; i < capped.size(); ++i) {
-    const float ratio = capped[i] / static_cast<float>(weights.softcap);
+  if (dense) {
+    sums.kd = add_dense_distillation(weights.distillation, targets.dense, kept.data(), vocab,
+                                     weights.kd * factor, logits);
+  }
+  for (int64_t i = 0; weights.softcap > 0 && i < vocab; ++i) {
+    const float ratio = kept[static_cast<size_t>(i)] / static_cast<float>(weights.softcap);
     logits[i] *= 1.0F - ratio * ratio;
   }
   sums.weighted = ce_weight * sums.ce + weights.kd * sums.kd + weights.z * sums.z;

@@ -5,7 +5,8 @@
 //   z      = lse^2                                     de Brebisson & Vincent 2016; PaLM, section 5
 //   format = ce where y is a token of structure, else 0: train/loss/format_loss.h
 //   loss   = ce_weight' ce + kd_weight' kd + z_weight z + format_weight format
-//   (ce_weight', kd_weight') = (1, 0) where the teacher is unknown.
+//   (ce_weight', kd_weight') = (1, 0) where the teacher is unknown, (0, kd_weight) where the student
+//   wrote the label itself.
 #pragma once
 
 #include <cstddef>
@@ -25,11 +26,14 @@ struct LossWeights {
   job::DistillationSpec distillation;
   double format = 0.0;
   std::span<const uint8_t> structural;  // [V], of structural_tokens; empty with format 0
+  double relation = 0.0;  // of attention relations: student/student.h
+  int64_t relation_heads = 1;
 };
 
 // Sums over tokens with a label, for reporting.
 struct LossSums {
   double ce = 0, kd = 0, z = 0, format = 0, weighted = 0;
+  double relation = 0;  // a mean, not a sum
   int64_t tokens = 0, taught_tokens = 0, format_tokens = 0;
 
   LossSums& operator+=(const LossSums& part);
@@ -42,6 +46,8 @@ struct TokenTargets {
   const float* logprobs = nullptr;
   size_t count = 0;
   bool sampled = false;  // label was drawn from the teacher
+  const float* dense = nullptr;  // [V] log-probabilities of a teacher who says all; no list then
+  bool own = false;  // label is the student's own word: judged by the teacher, not learned
 };
 
 // logits [V] are replaced by d loss / d logits (times factor). label < 0: no loss, zeros.

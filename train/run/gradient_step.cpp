@@ -21,18 +21,21 @@ Gradients take_gradients(const Student& student, const LossSums& sums) {
 }  // namespace
 
 Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& weights,
-                       const MicroBatches& share, bool record_gains) {
+                       const MicroBatches& share, bool record_gains, Teachers* teachers) {
   const int64_t rows = batch.tokens.size(0);
   CHECK(rows % share.count == 0 && share.count % share.ranks == 0);
   const int64_t part = rows / share.count;
   const int64_t own = share.count / share.ranks;
-  const LabelCounts counts = count_labels(batch.labels, weights);
+  LabelCounts counts = count_labels(batch.labels, weights);
+  counts.parts = share.count;
   GradientTree tree;
   for (int64_t i = 0; i < own; ++i) {
     const int64_t first = (share.rank * own + i) * part;
     student.record_gains(record_gains && i == 0);
     LossSums sums;
-    student.loss(rows_of(batch, first, first + part), weights, sums, counts).backward();
+    Batch micro = rows_of(batch, first, first + part);
+    if (teachers != nullptr) teachers->teach(micro);
+    student.loss(micro, weights, sums, counts).backward();
     tree.add(take_gradients(student, sums));
   }
   student.record_gains(false);

@@ -6,6 +6,7 @@
 
 #include "train/run/gradient_tree.h"
 #include "train/student/student.h"
+#include "train/teach/teachers.h"
 
 namespace tristill::train {
 
@@ -18,7 +19,8 @@ struct MicroBatches {
 
 // The share's branch of the gradient tree; the parameters' own gradients are none afterwards.
 // Branch gains are recorded from the first micro-batch of the share, when asked for.
+// teachers, if any, are asked about each micro-batch.
 Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& weights,
-                       const MicroBatches& share, bool record_gains);
+                       const MicroBatches& share, bool record_gains, Teachers* teachers = nullptr);
 
 }  // namespace tristill::train

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "train/loss/format_loss.h"
 #include "train/run/gradient_step.h"
+#include "train/teach/on_policy.h"
 
 namespace tristill::train {
 namespace {
@@ -26,7 +27,9 @@ LossWeights loss_weights(const job::TrainSpec& spec, const std::vector<uint8_t>&
           .softcap = spec.model.logit_softcap,
           .distillation = spec.loss.distillation,
           .format = spec.loss.format_weight,
-          .structural = structural};
+          .structural = structural,
+          .relation = spec.teaching.relation_weight,
+          .relation_heads = spec.teaching.relation_heads};
 }
 
 std::vector<int> owners_of(const Student& student, int ranks) {
@@ -52,7 +55,11 @@ Replica::Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& rank
       batches_(std::move(data.sources), data.tokenizer, packing_),
       structural_(
           structural_tokens(*data.tokenizer, spec.model.vocab_size, spec.loss.format_characters)),
-      exchange_(student_, owners_, ranks) {}
+      eos_(data.tokenizer->special().eos),
+      teachers_(std::move(data.teachers)),
+      exchange_(student_, owners_, ranks) {
+  student_.record_states(teachers_.student_layer());
+}
 
 void Replica::tell(Order order, double a, double b, double c) {
   CHECK(ranks_.leads());
@@ -69,10 +76,21 @@ void Replica::take_share() {
   batches_.seek(*Cursor::from_numbers({numbers, numbers + place.numel()}, batches_.sources()));
 }
 
+Batch Replica::next_batch() {
+  Batch batch = batches_.next();
+  if (spec_.teaching.on_policy_share > 0) {
+    const auto stream = static_cast<uint64_t>(batches_.cursor().draws);
+    write_own_words(batch, student_, spec_.teaching,
+                    {.seed = spec_.seed, .stream = stream, .eos = eos_});
+  }
+  return batch;
+}
+
 StepReport Replica::take_step(double lr_share, double decay_share, bool record_gains) {
-  Gradients branch = gradients_of(student_, batches_.next(), loss_weights(spec_, structural_),
-                                  {spec_.micro_batches, ranks_.rank(), ranks_.size()},
-                                  record_gains && ranks_.leads());
+  Gradients branch =
+      gradients_of(student_, batches_.next(), loss_weights(spec_, structural_),
+                   {spec_.micro_batches, ranks_.rank(), ranks_.size()},
+                   record_gains && ranks_.leads(), teachers_.empty() ? nullptr : &teachers_);
   int64_t votes = stop_ ? 1 : 0;
   StepReport report;
   report.sums = exchange_.reduce(std::move(branch), votes);

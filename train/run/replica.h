@@ -18,6 +18,7 @@
 #include "train/run/quantization.h"
 #include "train/run/training_data.h"
 #include "train/student/student.h"
+#include "train/teach/teachers.h"
 
 namespace tristill::train {
 
@@ -59,6 +60,7 @@ class Replica {
   static constexpr int kNumbers = 3;
   void tell(Order order, double a = 0, double b = 0, double c = 0);
   StepReport take_step(double lr_share, double decay_share, bool record_gains);
+  Batch next_batch();
   void take_share();
   void take_refresh(const QuantizationPoint& point);
 
@@ -71,6 +73,8 @@ class Replica {
   Optimizer optimizer_;
   BatchStream batches_;
   std::vector<uint8_t> structural_;  // of the vocabulary, for the format loss
+  TokenId eos_;
+  Teachers teachers_;
   ShardExchange exchange_;
 };
 

@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "model/format/model_file.h"
 #include "train/checkpoint.h"
+#include "train/convert/full_weights.h"
 #include "train/data/packing.h"
 #include "train/eval/bits_per_byte.h"
 #include "train/export.h"
@@ -57,7 +58,8 @@ class TrainRun {
 
  private:
   Result<void> load_weights(const Checkpoint& checkpoint, bool first = false);
-  Result<void> start_from_other_job();
+  Result<void> start_from_full_weights();
+  Result<void> take_first_weights();
   double fraction() const;
   double eta_seconds() const;
   void prepare_step();
@@ -159,7 +161,42 @@ void TrainRun::scale_first_weights() {
   student_.refresh();
 }
 
-Result<void> TrainRun::start_from_other_job() {
+// The latents of a conversion are somebody else's full-precision weights.
+Result<void> TrainRun::start_from_full_weights() {
+  const auto weights = convert::FullWeights::open(file_.init_weights);
+  if (!weights) return weights.error();
+  const auto missing = weights->missing(spec_.model);
+  if (!missing) return missing.error();
+  const torch::NoGradGuard no_grad;
+  for (const std::string& name : *missing) {
+    if (name.find("sub_norm") == std::string::npos) {
+      return Error{ErrorCode::invalid_argument,
+                   spec_.init_from_weights + " has no tensor " + name +
+                       "; make model say what the files have",
+                   "init_from_weights"};
+    }
+  }
+  for (const NamedParameter& parameter : student_.parameters()) {
+    if (!weights->has(parameter.name)) continue;
+    const auto values = weights->values(parameter.name, spec_.model);
+    torch::Tensor(parameter.tensor).copy_(torch::tensor(values).view(parameter.tensor.sizes()));
+  }
+  student_.restart_scales();
+  student_.refresh();
+  if (!missing->empty()) {
+    const Cursor start = batches_.cursor();
+    const Batch batch = batches_.next();
+    batches_.seek(start);
+    student_.calibrate_sub_norms(batch.tokens, batch.segment_start);
+    student_.refresh();
+  }
+  events_.info("first weights taken from " + spec_.init_from_weights +
+               ", norms inserted: " + std::to_string(missing->size()));
+  return {};
+}
+
+Result<void> TrainRun::take_first_weights() {
+  if (!file_.init_weights.empty()) return start_from_full_weights();
   if (file_.init_checkpoints.empty()) {
     scale_first_weights();
     return {};
@@ -197,7 +234,7 @@ Result<void> TrainRun::resume() {
   std::string skipped;
   const auto checkpoint = load_newest_checkpoint(directory_.checkpoints(), skipped);
   if (!skipped.empty()) events_.warn("damaged checkpoints passed over: " + skipped);
-  if (!checkpoint) return start_from_other_job();
+  if (!checkpoint) return take_first_weights();
   if (auto loaded = load_weights(*checkpoint); !loaded) return loaded;
   if (auto loaded = optimizer_.load_state(checkpoint->tensors); !loaded) return loaded;
   const auto places = checkpoint->tensors.find("data.cursor");
@@ -283,6 +320,7 @@ void TrainRun::report_metrics(const LossSums& sums, double norm, double multipli
   if (sums.format_tokens > 0) {
     event.numbers["format"] = sums.format / static_cast<double>(sums.format_tokens);
   }
+  if (spec_.teaching.relation_weight > 0) event.numbers["relation"] = sums.relation;
   event.numbers["tokens"] = tokens_;
   event.numbers["tokens_per_second"] = (tokens_ - tokens_at_report_) / seconds;
   event.numbers["lr"] = optimizer_.matrix_rate(multiplier);

@@ -98,6 +98,9 @@ Result<TrainingData> prepare_data(const job::JobDirectory& directory, const job:
   if (!tokenizer) return tokenizer.error();
   TrainingData data;
   data.tokenizer = *tokenizer;
+  auto teachers = Teachers::open(file.teachers, file.train(), *data.tokenizer);
+  if (!teachers) return teachers.error();
+  data.teachers = std::move(*teachers);
   auto traces = read_training_traces(file, *data.tokenizer);
   if (!traces) return traces.error();
   auto digest = write_manifest(directory, *corpora, *traces, events);

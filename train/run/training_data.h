@@ -9,6 +9,7 @@
 #include "train/event_log.h"
 #include "train/job/directory.h"
 #include "train/job/job_file.h"
+#include "train/teach/teachers.h"
 
 namespace tristill::train {
 
@@ -16,6 +17,7 @@ struct TrainingData {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::vector<TokenSource> sources;
   TokenSource held_out;
+  Teachers teachers;
   std::string manifest_sha256;  // of data-manifest.jsonl
 };
 

@@ -142,6 +142,18 @@ LinearWeight::LinearWeight(Tensor latent, LinearMode mode, at::ScalarType comput
   restart_scale();
 }
 
+LinearWeight LinearWeight::frozen(Tensor values, Tensor scale, Tensor bias, LinearMode mode) {
+  CHECK(mode != LinearMode::dense);
+  LinearWeight weight;
+  weight.latent_ = at::zeros({1, 1}).expand(values.sizes());  // the shape, without its memory
+  weight.row_sum_ = values.sum(1, /*keepdim=*/false, at::kInt);
+  weight.values_ = std::move(values);
+  weight.scale_ = std::move(scale);
+  weight.bias_ = std::move(bias);
+  weight.mode_ = mode;
+  return weight;
+}
+
 void LinearWeight::restart_scale() {
   if (!log_scale_.defined()) return;
   const torch::NoGradGuard no_grad;

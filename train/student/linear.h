@@ -30,6 +30,10 @@ class LinearWeight {
   LinearWeight(torch::Tensor latent, LinearMode mode, at::ScalarType compute,
                std::shared_ptr<const TernaryRule> rule = nullptr);
 
+  // A matrix of a model file as it is served: nothing to learn, so there is no latent.
+  static LinearWeight frozen(torch::Tensor values, torch::Tensor scale, torch::Tensor bias,
+                             LinearMode mode);
+
   // Recomputes the derived tensors. Call after every change of the parameters, before forward.
   // Below strength 1 the layer is only partly quantised, in floating point: it computes with
   // W + strength (gamma T - W) and x + strength (s x_q - x).     the warm-up of a conversion

@@ -46,6 +46,20 @@ struct EmbeddingRows : torch::autograd::Function<EmbeddingRows> {
   }
 };
 
+Tensor frozen_gain(const std::vector<float>& values) {
+  return values.empty() ? Tensor() : torch::tensor(values);
+}
+
+LinearWeight frozen_matrix(const IntegerMatrix& matrix, bool ternary) {
+  const std::vector<int8_t> values = unpacked_values(matrix);
+  Tensor copied =
+      at::empty({static_cast<int64_t>(matrix.rows), static_cast<int64_t>(matrix.cols)}, at::kChar);
+  std::copy(values.begin(), values.end(), copied.data_ptr<int8_t>());
+  return LinearWeight::frozen(std::move(copied), torch::tensor(matrix.scale),
+                              frozen_gain(matrix.bias),
+                              ternary ? LinearMode::ternary : LinearMode::int8);
+}
+
 std::array<LinearWeight*, 7> linears(Block& block) {
   return {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down};
 }
@@ -115,6 +129,36 @@ Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compu
   refresh();
 }
 
+Student::Student(const ModelConfig& config, bool quantized)
+    : config_(config), quantized_(quantized), compute_(at::kFloat), seed_(0) {}
+
+Student Student::frozen(const ModelTensors& tensors) {
+  const ModelConfig& c = tensors.config;
+  Student student(c, c.weights == WeightKind::ternary);
+  const bool ternary_attention = c.attention_weights() == WeightKind::ternary;
+  const bool ternary_mlp = c.mlp_weights() == WeightKind::ternary;
+  student.embedding_ = frozen_matrix(tensors.embedding, false);
+  if (!c.tied_embeddings) student.head_ = frozen_matrix(tensors.head, false);
+  student.output_norm_ = frozen_gain(tensors.output_norm);
+  for (const LayerTensors& layer : tensors.layers) {
+    student.blocks_.push_back({.attn_norm = frozen_gain(layer.attn_norm),
+                               .ffn_norm = frozen_gain(layer.ffn_norm),
+                               .q_norm = frozen_gain(layer.q_norm),
+                               .k_norm = frozen_gain(layer.k_norm),
+                               .attn_sub_norm = frozen_gain(layer.attn_sub_norm),
+                               .ffn_sub_norm = frozen_gain(layer.ffn_sub_norm),
+                               .q = frozen_matrix(layer.q, ternary_attention),
+                               .k = frozen_matrix(layer.k, ternary_attention),
+                               .v = frozen_matrix(layer.v, ternary_attention),
+                               .o = frozen_matrix(layer.o, ternary_attention),
+                               .gate = frozen_matrix(layer.gate, ternary_mlp),
+                               .up = frozen_matrix(layer.up, ternary_mlp),
+                               .down = frozen_matrix(layer.down, ternary_mlp)});
+  }
+  student.rope_ = rope_table(c.max_context, c.head_dim, c.rope_theta);
+  return student;
+}
+
 // Behind all others: the latents that a seed draws do not depend on the rule.
 void Student::name_scales() {
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
@@ -161,6 +205,22 @@ void Student::set_activation_bits(uint32_t bits, uint32_t down_bits) {
   CHECK(check_config(config_).has_value());
 }
 
+Tensor Student::sub_norm(const Tensor& x, const Tensor& gain) const {
+  if (calibrating_) Tensor(gain).fill_(x.square().mean().sqrt().item<double>());
+  return rms_norm(x, gain, config_.norm_eps);
+}
+
+void Student::calibrate_sub_norms(const Tensor& tokens, const Tensor& segment_start) {
+  const torch::NoGradGuard no_grad;
+  for (LinearWeight* weight : weights()) {
+    const bool partly = !weight->log_scale().defined() && !weight->bias().defined();
+    weight->refresh(partly ? 0 : 1);
+  }
+  calibrating_ = true;
+  hidden(tokens, segment_start);
+  calibrating_ = false;
+}
+
 void Student::record_gain(const Tensor& branch, const Tensor& residual) const {
   if (!recording_) return;
   const torch::NoGradGuard no_grad;
@@ -176,6 +236,9 @@ Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& seg
   const int64_t repeats = config_.n_heads / config_.n_kv_heads;
   const double eps = config_.norm_eps;
   const auto qkv = linear_group(x, {&block.q, &block.k, &block.v}, config_.attention_limit());
+  if (recorded_layer_ >= 0 && &block == &blocks_[static_cast<size_t>(recorded_layer_)]) {
+    states_ = {qkv[0], qkv[1], qkv[2]};
+  }
   const Tensor q = norm_rope_heads(qkv[0], block.q_norm, eps, rope_, batch, groups);
   const Tensor k = norm_rope_heads(qkv[1], block.k_norm, eps, rope_, batch, groups);
   const Tensor v = qkv[2]
@@ -186,14 +249,14 @@ Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& seg
   o = o.view({batch, groups, tokens, repeats * head_dim})
           .transpose(1, 2)
           .reshape({batch * tokens, groups * repeats * head_dim});
-  if (block.attn_sub_norm.defined()) o = rms_norm(o, block.attn_sub_norm, eps);
+  if (block.attn_sub_norm.defined()) o = sub_norm(o, block.attn_sub_norm);
   return linear_group(o, {&block.o}, config_.attention_limit())[0];
 }
 
 Tensor Student::mlp(const Block& block, const Tensor& x) const {
   const auto gate_up = linear_group(x, {&block.gate, &block.up}, config_.mlp_limit());
   Tensor inner = glu(gate_up[0], gate_up[1], config_.activation);
-  if (block.ffn_sub_norm.defined()) inner = rms_norm(inner, block.ffn_sub_norm, config_.norm_eps);
+  if (block.ffn_sub_norm.defined()) inner = sub_norm(inner, block.ffn_sub_norm);
   return linear_group(inner, {&block.down}, config_.down_limit())[0];
 }
 
@@ -220,8 +283,19 @@ Tensor Student::hidden(const Tensor& tokens, const Tensor& segment_start) const 
 
 Tensor Student::loss(const Batch& batch, const LossWeights& weights, LossSums& sums,
                      const std::optional<LabelCounts>& whole) const {
-  return head_loss(hidden(batch.tokens, batch.segment_start), head(), batch.labels.reshape({-1}),
-                   batch.teacher, weights, sums, whole);
+  const Tensor loss =
+      head_loss(hidden(batch.tokens, batch.segment_start), head(), batch.labels.reshape({-1}),
+                batch.teacher, weights, sums, whole, batch.dense);
+  if (!batch.relation[0].defined()) return loss;
+  CHECK(recorded_layer_ >= 0);
+  const double share = whole ? 1.0 / static_cast<double>(whole->parts) : 1.0;
+  const Tensor relation =
+      share *
+      attention_relation_loss(states_, batch.relation, batch.segment_start, weights.relation_heads);
+  sums.relation = relation.item<double>();
+  const int64_t labelled = whole ? whole->labelled : sums.tokens;
+  sums.weighted += weights.relation * sums.relation * static_cast<double>(labelled);
+  return loss + weights.relation * relation;
 }
 
 Tensor Student::logits(const Tensor& tokens, const Tensor& segment_start) const {

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "model/config.h"
+#include "model/format/model_file.h"
+#include "train/loss/attention_relation.h"
 #include "train/loss/head_loss.h"
 #include "train/student/fused_ops.h"
 #include "train/student/linear.h"
@@ -23,6 +25,8 @@ struct Batch {
   torch::Tensor segment_start;  // [B, T] int32
   TeacherTargets teacher;
   int64_t bytes = 0;            // of text behind the labelled tokens
+  DenseTargets dense;           // of teachers in this process
+  AttentionStates relation;     // of one layer of a teacher; undefined: none
 };
 
 struct NamedParameter {
@@ -44,6 +48,9 @@ class Student {
   Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed,
           std::shared_ptr<const TernaryRule> rule = nullptr);
 
+  // A model as its file has it, to be asked and not to be trained: it has no parameters.
+  static Student frozen(const ModelTensors& tensors);
+
   // Derives ternary weights and scales; after each optimiser step and after loading.
   void refresh();
 
@@ -54,6 +61,11 @@ class Student {
   std::vector<LinearWeight*> weights();
   // What refresh() gives one of them.
   double strength_of(const LinearWeight& weight) const;
+
+  // Sets the gains of the norms before o and down so that these norms, newly inserted into a model
+  // that had none, let pass what they are given on such a batch: each element times the rms of all.
+  // In full precision where the rule knows it; parameters() alone are changed: refresh() afterwards.
+  void calibrate_sub_norms(const torch::Tensor& tokens, const torch::Tensor& segment_start);
 
   // Bits of the inputs of ternary layers, and of down's; as in ModelConfig.
   void set_activation_bits(uint32_t bits, uint32_t down_bits);
@@ -77,12 +89,17 @@ class Student {
   const LinearWeight& head() const { return config_.tied_embeddings ? embedding_ : head_; }
   const torch::Tensor& output_norm() const { return output_norm_; }
 
+  // What q, k and v of a layer give, from the last hidden() call; -1 is of none.
+  void record_states(int64_t layer) { recorded_layer_ = layer; }
+  const AttentionStates& states() const { return states_; }
+
   // Output rms of the two branches of each block over the residual's, from the last hidden() call
   // with record_gains(true): [2 L] in order attention, mlp.
   void record_gains(bool on) { recording_ = on; }
   const std::vector<double>& branch_gains() const { return gains_; }
 
  private:
+  Student(const ModelConfig& config, bool quantized);
   torch::Tensor gain(const std::string& name, int64_t size);
   LinearWeight matrix(const std::string& name, int64_t out, int64_t in, double std,
                       WeightKind kind);
@@ -90,6 +107,7 @@ class Student {
   torch::Tensor attention(const Block& block, const torch::Tensor& x,
                           const torch::Tensor& segment_start) const;
   torch::Tensor mlp(const Block& block, const torch::Tensor& x) const;
+  torch::Tensor sub_norm(const torch::Tensor& x, const torch::Tensor& gain) const;
   void record_gain(const torch::Tensor& branch, const torch::Tensor& residual) const;
 
   ModelConfig config_;
@@ -105,6 +123,9 @@ class Student {
   double strength_ = 1.0;
   bool recording_ = false;
   mutable std::vector<double> gains_;
+  bool calibrating_ = false;
+  int64_t recorded_layer_ = -1;
+  mutable AttentionStates states_;
 };
 
 }  // namespace tristill::train

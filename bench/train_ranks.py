@@ -24,7 +24,7 @@ SOURCE = pathlib.Path(__file__).resolve().parent.parent
 def job(model, ranks, steps):
     return {
         "id": "ftjob-ranks",
-        "train": {
+        "spec": {
             "kind": "train", "name": "ranks", "model": model, "batch_tokens": 8192,
             "sequence_length": 512, "micro_batches": 4, "ranks": ranks, "threads": ranks,
             "log_every": 2, "eval_tokens": 0, "tokenizer": {"from_model": "starter"},

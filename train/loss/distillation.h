@@ -39,7 +39,7 @@ struct DistilledToken {
   double off_list = 0;  // d loss / d z_j = off_list * exp(z_j - log_tail)
 };
 
-// The job's divergence of tempered bins; gradient is set: d divergence / d log-odds of the student's.
+// The job's divergence of tempered bins; gradient is set: in the student's tempered logits.
 double diverge(const job::DistillationSpec& spec, const BinPair& bins, std::span<double> gradient);
 
 // logprobs: the teacher's, natural, at temperature 1, distinct tokens, not empty.

@@ -5,8 +5,8 @@
 //   z      = lse^2                                     de Brebisson & Vincent 2016; PaLM, section 5
 //   format = ce where y is a token of structure, else 0: train/loss/format_loss.h
 //   loss   = ce_weight' ce + kd_weight' kd + z_weight z + format_weight format
-//   (ce_weight', kd_weight') = (1, 0) where the teacher is unknown, (0, kd_weight) where the student
-//   wrote the label itself.
+//   (ce_weight', kd_weight') = (1, 0) where the teacher is unknown, (0, kd_weight) where the
+//   student wrote the label itself.
 #pragma once
 
 #include <cstddef>

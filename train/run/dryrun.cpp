@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "base/atomic_file.h"
 #include "model/kv_cache.h"
@@ -49,9 +50,9 @@ class DryRun {
     report_prediction();
     if (spec_.measure == job::DryRunMeasure::run) {
       if (auto fits = check_room(); !fits) return fits.error();
-      for (const uint32_t bits : {8U, 4U}) {
+      for (const auto& [bits, name] : {std::pair{8U, "A8_forward"}, {4U, "A4_forward"}}) {
         if (stop_) return Outcome{Outcome::interrupted, {}};
-        try_forward(bits);
+        try_forward(bits, name);
       }
       if (stop_) return Outcome{Outcome::interrupted, {}};
       try_training();
@@ -104,14 +105,12 @@ class DryRun {
     if (!phase.finite) events_.warn(phase.name + " gave values that are not finite");
   }
 
-  void try_forward(uint32_t bits) {
-    const std::string name = "A" + std::to_string(bits) + "_forward";
+  void try_forward(uint32_t bits, const char* name) {
     progress(name, bits == 8 ? 0.0 : 0.3);
     ModelConfig config = spec_.job.model;
     config.activation_bits = bits;
     config.down_activation_bits = spec_.job.quantization.keep_a8_before_down ? 8 : bits;
-    report_phase(
-        packed_phase(name.c_str(), try_packed_forward(config, kPromptTokens), packed_bytes()));
+    report_phase(packed_phase(name, try_packed_forward(config, kPromptTokens), packed_bytes()));
   }
 
   void try_training() {

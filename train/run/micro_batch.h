@@ -6,8 +6,8 @@
 
 namespace tristill::train {
 
-// Rows [begin, end) of a batch, as views. bytes, which only evaluation asks for, is not divided: 0. Nor are
-// teachers in this process, who are asked about each part.
+// Rows [begin, end) of a batch, as views. bytes, which only evaluation asks for, is not divided: 0.
+// Nor are teachers in this process, who are asked about each part.
 Batch rows_of(const Batch& batch, int64_t begin, int64_t end);
 
 }  // namespace tristill::train

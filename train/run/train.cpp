@@ -447,9 +447,9 @@ Outcome TrainRun::pause(const job::HealthAlarm& alarm) {
 }
 
 Result<Outcome> TrainRun::run() {
-  started_ = last_report_ = last_checkpoint_ = Clock::now();
-  report_progress("training");
   replica_.share();
+  started_ = last_report_ = last_checkpoint_ = Clock::now();  // all ranks are here now
+  report_progress("training");
   prepare_step();
   // Something to go back to; no progress, so no event.
   if (step_ == 0 && spec_.health.action == job::HealthAction::stop) {

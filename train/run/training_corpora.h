@@ -11,8 +11,9 @@
 
 namespace tristill::train {
 
-// One corpus for each that the job names, in its order; data is its specification's. Tells progress, and of each corpus what was
-// kept, what was left out and why, and the files of each licence. Errors: those of data/corpus.h;
+// One corpus for each that the job names, in its order; data is its specification's. Tells
+// progress, and of each corpus what was kept, what was left out and why, and the files of each
+// licence. Errors: those of data/corpus.h;
 // invalid_argument, param data.near_duplicate, when that leaves a corpus empty.
 Result<std::vector<Corpus>> read_training_corpora(const job::JobFile& file,
                                                   const job::DataSpec& data, EventLog& events);

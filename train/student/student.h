@@ -64,7 +64,7 @@ class Student {
 
   // Sets the gains of the norms before o and down so that these norms, newly inserted into a model
   // that had none, let pass what they are given on such a batch: each element times the rms of all.
-  // In full precision where the rule knows it; parameters() alone are changed: refresh() afterwards.
+  // In full precision where the rule knows it. Parameters alone are changed: refresh() afterwards.
   void calibrate_sub_norms(const torch::Tensor& tokens, const torch::Tensor& segment_start);
 
   // Bits of the inputs of ternary layers, and of down's; as in ModelConfig.

@@ -186,7 +186,7 @@ TEST_F(RanksRunTest, FourRanksInFullPrecisionThatWarmUpEqualOne) {
   expect_same_run(one, four);
 }
 
-// A bias goes with the packed weights; a learned scale, whose way back needs them, with the latents.
+// A bias goes with the packed weights; a learned scale, whose way back needs latents, with these.
 TEST_F(RanksRunTest, RanksWithEveryRuleEqualOne) {
   for (const auto rule : {job::WeightRule::tequila, job::WeightRule::lsq}) {
     const std::string name = std::to_string(static_cast<int>(rule));

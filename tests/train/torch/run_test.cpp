@@ -8,10 +8,10 @@
 
 #include "base/atomic_file.h"
 #include "model/engine/engine.h"
-#include "model/format/gguf_writer.h"
 #include "model/panels.h"
 #include "model/weights.h"
 #include "tests/support/test_model.h"
+#include "tests/train/torch/run_fixture.h"
 #include "train/checkpoint.h"
 #include "train/export.h"
 #include "train/job/event.h"
@@ -23,69 +23,9 @@
 namespace tristill::train {
 namespace {
 
-namespace fs = std::filesystem;
-
 // Attention sums in another order than the engine's, and a value on the edge between two of 15
 // levels then rounds to the other one: a few hundredths of the logits' spread.
 constexpr double kFourBitTie = 0.05;
-
-class RunTest : public ::testing::Test {
- protected:
-  RunTest() {
-    std::string name = (fs::temp_directory_path() / "tristill-run-XXXXXX").string();
-    root_ = ::mkdtemp(name.data());
-    fs::create_directories(root_ / "corpus");
-    for (int i = 0; i < 30; ++i) {
-      std::ofstream out(root_ / "corpus" / ("m" + std::to_string(i) + ".py"));
-      for (int j = 0; j < 40; ++j) {
-        out << "def function_" << i << "_" << j << "(value, other=" << j * i << "):\n"
-            << "    if value > " << j << ":\n        return value + other\n    return other\n\n";
-      }
-    }
-    tokenizer_file_ = root_ / "tokenizer.gguf";
-    const auto model = test::random_model({.seed = 1});
-    EXPECT_TRUE(write_model_file(tokenizer_file_, model, *test::tiny_tokenizer(), {}));
-  }
-  ~RunTest() override { fs::remove_all(root_); }
-
-  job::JobFile job(uint64_t max_steps) const {
-    job::JobFile file;
-    file.id = "ftjob-test";
-    job::TrainSpec& spec = file.train();
-    spec.name = "tiny";
-    spec.model = test::random_model({.seed = 1}).config;
-    spec.budget.max_steps = max_steps;
-    spec.batch_tokens = 256;
-    spec.sequence_length = 64;
-    spec.log_every = 2;
-    spec.threads = 1;
-    spec.eval_tokens = 2048;
-    spec.data.held_out = 0.2;
-    file.corpora = {{{.name = "test"}, (root_ / "corpus").string()}};
-    file.tokenizer_model = tokenizer_file_.string();
-    return file;
-  }
-
-  job::JobDirectory directory(const std::string& name) const {
-    fs::create_directories(root_ / name);
-    return {root_ / name};
-  }
-
-  void expect_engine_speaks_as_student(const job::JobFile& file, const ModelConfig& trained,
-                                       double tolerance = 0);
-  void expect_engine_speaks_as_student(uint32_t window);
-  static Student trained_student(const job::JobDirectory& place, const ModelConfig& config,
-                                 const job::QuantizationSpec& quantization = {});
-
-  static Result<Outcome> run(const job::JobDirectory& directory, const job::JobFile& file,
-                             bool stop_at_once = false) {
-    EventLog events(directory.events());
-    const std::atomic<bool> stop{stop_at_once};
-    return run_train(directory, file, events, stop);
-  }
-
-  fs::path root_, tokenizer_file_;
-};
 
 TEST_F(RunTest, AResumedRunEqualsAStraightOneBitForBit) {
   const auto straight = directory("straight");
@@ -118,6 +58,8 @@ TEST_F(RunTest, AskedToStopItCheckpointsAndSaysInterrupted) {
   EXPECT_EQ(*outcome, Outcome::interrupted);
   EXPECT_TRUE(fs::exists(place.checkpoints() / "00000000" / "state.pt"));
 }
+
+}  // namespace
 
 // The newest checkpoint's weights in a student of this config.
 Student RunTest::trained_student(const job::JobDirectory& place, const ModelConfig& config,
@@ -178,6 +120,8 @@ void RunTest::expect_engine_speaks_as_student(uint32_t window) {
   file.train().data.fim_rate = 0;
   expect_engine_speaks_as_student(file, file.train().model);
 }
+
+namespace {
 
 TEST_F(RunTest, LossFallsAndTheEngineSpeaksTheStudentsTokens) {
   expect_engine_speaks_as_student(0);
@@ -637,88 +581,6 @@ TEST_F(RunTest, RollingBackPassesOverWhatWasUnhealthyOrIsDamaged) {
   ASSERT_TRUE(save_checkpoint(folder, checkpoint_of(3, false), 2));
   EXPECT_EQ(roll_back(folder), std::nullopt);
   EXPECT_TRUE(fs::exists(folder / "00000003"));
-}
-
-// Weights of others: a model without SubLN, as a GGUF file of full precision, becomes a student that
-// computes the same before it is quantised.
-TEST_F(RunTest, AFullPrecisionModelIsConverted) {
-  auto original = job(40);
-  original.train().quantized = false;
-  original.train().model.weights = WeightKind::int8;
-  original.train().model.sub_norm = false;
-  original.train().eval_tokens = 4096;
-  const auto first = directory("original");
-  ASSERT_TRUE(run(first, original));
-  std::string skipped;
-  const auto checkpoint = load_newest_checkpoint(first.checkpoints(), skipped);
-  ASSERT_TRUE(checkpoint);
-  GgufWriter out;
-  out.add_text("general.architecture", "qwen3");
-  for (const auto& [name, tensor] : checkpoint->tensors) {
-    if (!name.starts_with("weights.")) continue;
-    const auto sizes = tensor.sizes();
-    out.add_tensor(name.substr(8), TensorType::f32, {sizes.rbegin(), sizes.rend()},
-                   {reinterpret_cast<const char*>(tensor.data_ptr<float>()),
-                    static_cast<size_t>(tensor.numel()) * sizeof(float)});
-  }
-  const auto weights = root_ / "weights.gguf";
-  ASSERT_TRUE(write_file_atomically(weights, out.finish()));
-
-  auto converted = job(1);
-  converted.train().quantization.lambda_warmup_steps = 1000;
-  converted.train().optimizer.lr = 1e-8;
-  converted.train().optimizer.adamw_lr = 1e-8;
-  converted.train().log_every = 1;
-  converted.init_weights = weights.string();
-  const auto second = directory("converted");
-  const auto done = run(second, converted);
-  ASSERT_TRUE(done) << done.error().message;
-  const auto loss_of = [](const job::JobDirectory& place) {
-    double loss = 0;
-    std::istringstream lines(*read_file(place.events()));
-    for (std::string line; std::getline(lines, line);) {
-      const auto event = job::parse_event(line);
-      if (event && event->numbers.contains("loss")) loss = event->numbers.at("loss");
-    }
-    return loss;
-  };
-  auto drawn = job(1);
-  drawn.train().log_every = 1;
-  const auto third = directory("drawn");
-  ASSERT_TRUE(run(third, drawn));
-  EXPECT_LT(loss_of(second), 0.6 * loss_of(third));
-  EXPECT_LT(loss_of(second), 1.15 * loss_of(first));
-
-  auto wrong = job(1);
-  wrong.train().model.d_ff *= 2;
-  wrong.init_weights = weights.string();
-  const auto refused = run(directory("wrong"), wrong);
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().param, "init_from_weights");
-}
-
-// A teacher in the process, relations and own words, through the whole runner; and a resumed run
-// sees the same words.
-TEST_F(RunTest, TeachersAreAskedAndOwnWordsAreTheSameAfterAResume) {
-  auto file = job(6);
-  file.train().teaching.teachers = {{.model = "teacher"}};
-  file.train().teaching.on_policy_share = 0.5;
-  file.train().teaching.relation_weight = 0.1;
-  file.train().log_every = 1;
-  file.train().checkpoint_seconds = 0;
-  file.teachers = {tokenizer_file_.string()};
-  const auto straight = directory("straight");
-  const auto done = run(straight, file);
-  ASSERT_TRUE(done) << done.error().message;
-  const std::string events = *read_file(straight.events());
-  EXPECT_NE(events.find("\"relation\":"), std::string::npos);
-  EXPECT_NE(events.find("\"kd\":"), std::string::npos);
-  const auto parts = directory("parts");
-  ASSERT_TRUE(run(parts, file));
-  fs::remove_all(parts.checkpoints() / "00000006");
-  fs::remove(parts.model());
-  ASSERT_TRUE(run(parts, file));
-  EXPECT_EQ(*read_file(parts.model()), *read_file(straight.model()));
 }
 
 }  // namespace

@@ -1,0 +1,76 @@
+// Fixture of tests that run whole jobs: a small corpus, a tokenizer, jobs on them.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/test_model.h"
+#include "train/run/train.h"
+#include "train/student/student.h"
+
+namespace tristill::train {
+
+namespace fs = std::filesystem;
+
+class RunTest : public ::testing::Test {
+ protected:
+  RunTest() {
+    std::string name = (fs::temp_directory_path() / "tristill-run-XXXXXX").string();
+    root_ = ::mkdtemp(name.data());
+    fs::create_directories(root_ / "corpus");
+    for (int i = 0; i < 30; ++i) {
+      std::ofstream out(root_ / "corpus" / ("m" + std::to_string(i) + ".py"));
+      for (int j = 0; j < 40; ++j) {
+        out << "def function_" << i << "_" << j << "(value, other=" << j * i << "):\n"
+            << "    if value > " << j << ":\n        return value + other\n    return other\n\n";
+      }
+    }
+    tokenizer_file_ = root_ / "tokenizer.gguf";
+    const auto model = test::random_model({.seed = 1});
+    EXPECT_TRUE(write_model_file(tokenizer_file_, model, *test::tiny_tokenizer(), {}));
+  }
+  ~RunTest() override { fs::remove_all(root_); }
+
+  job::JobFile job(uint64_t max_steps) const {
+    job::JobFile file;
+    file.id = "ftjob-test";
+    job::TrainSpec& spec = file.train();
+    spec.name = "tiny";
+    spec.model = test::random_model({.seed = 1}).config;
+    spec.budget.max_steps = max_steps;
+    spec.batch_tokens = 256;
+    spec.sequence_length = 64;
+    spec.log_every = 2;
+    spec.threads = 1;
+    spec.eval_tokens = 2048;
+    spec.data.held_out = 0.2;
+    file.corpora = {{{.name = "test"}, (root_ / "corpus").string()}};
+    file.tokenizer_model = tokenizer_file_.string();
+    return file;
+  }
+
+  job::JobDirectory directory(const std::string& name) const {
+    fs::create_directories(root_ / name);
+    return {root_ / name};
+  }
+
+  void expect_engine_speaks_as_student(const job::JobFile& file, const ModelConfig& trained,
+                                       double tolerance = 0);
+  void expect_engine_speaks_as_student(uint32_t window);
+  static Student trained_student(const job::JobDirectory& place, const ModelConfig& config,
+                                 const job::QuantizationSpec& quantization = {});
+
+  static Result<Outcome> run(const job::JobDirectory& directory, const job::JobFile& file,
+                             bool stop_at_once = false) {
+    EventLog events(directory.events());
+    const std::atomic<bool> stop{stop_at_once};
+    return run_train(directory, file, events, stop);
+  }
+
+  fs::path root_, tokenizer_file_;
+};
+
+}  // namespace tristill::train

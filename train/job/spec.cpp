@@ -36,6 +36,10 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("loss", [&](Fields& inner) { read_loss(inner, spec.loss); });
   fields.choice<Precision>("precision", {{"bf16", Precision::bf16}, {"fp32", Precision::fp32}},
                            spec.precision);
+  fields.choice<TrainDevice>(
+      "device",
+      {{"auto", TrainDevice::automatic}, {"cpu", TrainDevice::cpu}, {"cuda", TrainDevice::cuda}},
+      spec.device);
   read_name(fields, "init_from", spec.init_from);
   fields.whole("batch_tokens", 16, 1 << 24, spec.batch_tokens);
   fields.whole("sequence_length", 16, 1 << 20, spec.sequence_length);
@@ -113,6 +117,15 @@ Result<void> check_together(const TrainSpec& spec) {
   return check_quantization(spec.quantization, spec.budget, spec.model, spec.quantized);
 }
 
+const char* name_of(TrainDevice device) {
+  switch (device) {
+    case TrainDevice::cpu: return "cpu";
+    case TrainDevice::cuda: return "cuda";
+    case TrainDevice::automatic: break;
+  }
+  return "auto";
+}
+
 }  // namespace
 
 Result<TrainSpec> read_train_spec(const json& object) {
@@ -148,6 +161,7 @@ nlohmann::json train_json(const TrainSpec& s) {
               {"health", health_json(s.health)},
               {"loss", loss_json(s.loss)},
               {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"},
+              {"device", name_of(s.device)},
               {"init_scale", s.init_scale},
               {"seed", s.seed},
               {"threads", s.threads},

@@ -21,6 +21,9 @@ namespace tristill::job {
 
 enum class Precision { bf16, fp32 };
 
+// Where the student is trained; automatic ("auto"): on a CUDA device where there is one.
+enum class TrainDevice { automatic, cpu, cuda };
+
 struct TrainSpec {
   std::string name;  // the model's name when done: [A-Za-z0-9._-]{1,64}
   ModelConfig model;
@@ -37,6 +40,7 @@ struct TrainSpec {
   HealthSpec health;
   LossSpec loss;
   Precision precision = Precision::bf16;
+  TrainDevice device = TrainDevice::automatic;
   std::string
       init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
   double init_scale = 1;  // of the matrices as they are drawn; small ones start dead

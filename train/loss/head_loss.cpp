@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "base/check.h"
+#include "train/device/head_loss.h"
+#include "train/device/ops.h"
 
 namespace tristill::train {
 namespace {
@@ -122,11 +124,15 @@ Tensor head_loss(const Tensor& hidden, const LinearWeight& head, const Tensor& l
   CHECK(weights.format <= 0 ||
         static_cast<int64_t>(weights.structural.size()) == head.latent().size(0));
   const LabelCounts counts = whole ? *whole : count_labels(labels, weights);
+  if (device::takes(hidden)) {
+    return device::head_loss(hidden, head, labels, teacher, weights, counts, sums);
+  }
   return HeadLoss::apply(hidden, head.latent(), &head, labels, &teacher, &weights, &counts, &sums);
 }
 
 LossSums evaluate_head(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,
                        const LossWeights& weights) {
+  if (device::takes(hidden)) return device::evaluate_head(hidden, head, labels, weights);
   LossSums sums;
   const TeacherTargets none;
   for (int64_t begin = 0; begin < hidden.size(0); begin += kChunk) {

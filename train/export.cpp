@@ -7,18 +7,19 @@ namespace {
 
 std::vector<float> floats(const torch::Tensor& tensor) {
   if (!tensor.defined()) return {};
-  const auto contiguous = tensor.detach().contiguous();
+  const auto contiguous = tensor.detach().cpu().contiguous();
   const auto* from = contiguous.data_ptr<float>();
   return {from, from + contiguous.numel()};
 }
 
 IntegerMatrix matrix(const LinearWeight& weight) {
-  const torch::Tensor latent = weight.latent().detach().contiguous();
+  const torch::Tensor latent = weight.latent().detach().cpu().contiguous();
   IntegerMatrix out;
   out.rows = static_cast<size_t>(latent.size(0));
   out.cols = static_cast<size_t>(latent.size(1));
   if (weight.mode() != LinearMode::dense) {
-    const auto* values = weight.values().data_ptr<int8_t>();
+    const torch::Tensor on_cpu = weight.values().cpu();
+    const auto* values = on_cpu.data_ptr<int8_t>();
     out.values.assign(values, values + out.rows * out.cols);
     out.scale = floats(weight.scale());
     out.bias = floats(weight.bias());

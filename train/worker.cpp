@@ -13,6 +13,7 @@
 #include "base/exit_code.h"
 #include "base/file_lock.h"
 #include "base/log.h"
+#include "train/device/place.h"
 #include "train/distributed/local_ranks.h"
 #include "train/distributed/rank_group.h"
 #include "train/event_log.h"
@@ -134,7 +135,7 @@ Result<Outcome> work(const job::JobDirectory& directory, const RankPlace& place,
   } catch (const std::system_error& failure) {
     return Error{ErrorCode::resource_exhausted, failure.what(), ""};
   } catch (const std::exception& failure) {
-    return Error{ErrorCode::internal, failure.what(), ""};
+    return out_of_memory(failure).value_or(Error{ErrorCode::internal, failure.what(), ""});
   }
 }
 
@@ -177,7 +178,8 @@ int follow(const job::JobDirectory& directory, const RankPlace& place) {
   } catch (const RankLost& lost) {
     return failed({ErrorCode::unavailable, lost.what(), ""});
   } catch (const std::exception& failure) {
-    return failed({ErrorCode::internal, failure.what(), ""});
+    const Error unknown{ErrorCode::internal, failure.what(), ""};
+    return failed(out_of_memory(failure).value_or(unknown));
   }
 }
 

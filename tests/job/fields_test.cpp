@@ -136,7 +136,7 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
   for (const char* name :
        {"/kind", "/model/activation", "/model/weights", "/optimizer/kind", "/optimizer/schedule",
         "/optimizer/weight_decay_schedule", "/optimizer/polarize", "/health/action", "/precision",
-        "/loss/divergence", "/quantization/weights"}) {
+        "/device", "/loss/divergence", "/quantization/weights"}) {
     for (const json& bad : {json("other"), json(""), json(1)}) expect_refused(name, bad);
   }
   for (const json& bad : {json("none"), json(""), json(1)}) expect_refused("/loss/tail", bad);

@@ -121,6 +121,12 @@ RankGroup::RankGroup(const RankPlace& place, std::chrono::seconds wait) : place_
 void RankGroup::move(Tensor& tensor, int from, int to, std::chrono::milliseconds wait) {
   if (from == to || tensor.numel() == 0 || (rank() != from && rank() != to)) return;
   CHECK(tensor.is_contiguous());
+  if (!tensor.is_cpu()) {  // Gloo's way goes through memory of the CPU
+    Tensor here = tensor.cpu();
+    move(here, from, to, wait);
+    if (rank() == to) tensor.copy_(here);
+    return;
+  }
   const int other = rank() == from ? to : from;
   guarded(named(other), [&] {
     (rank() == from ? links_->send(tensor, to) : links_->receive(tensor, from))->wait(wait);

@@ -1,6 +1,7 @@
-// RankGroup: the ranks of a run as one of them sees it, over c10d (Gloo between CPUs, NCCL between
-// GPUs where libtorch has it). Four ways to pass tensors, each called by all ranks concerned in
-// one order. Trainer's thread only. Not for what is passed: shard_exchange.h, train/run/replica.h.
+// RankGroup: the ranks of a run as one of them sees it, over c10d's Gloo. Four ways to pass
+// tensors, each called by all ranks concerned in one order; what is moved from a GPU goes through
+// memory of the CPU. Trainer's thread only. Not for what is passed: shard_exchange.h,
+// train/run/replica.h.
 //
 // Errors: RankLost, from every call, when a rank is gone (at once, its sockets close) or silent for
 // so long. The run is then over; what it had is in its checkpoints.
@@ -35,6 +36,7 @@ class RankGroup {
 
   int rank() const { return place_.rank; }
   int size() const { return place_.size; }
+  int local_rank() const { return place_.local_rank; }  // on its machine
   bool leads() const { return place_.rank == 0; }
   // Started by rank 0 on its machine, whose cores they share.
   bool shares_a_machine() const { return !place_.store_file.empty(); }

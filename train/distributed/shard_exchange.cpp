@@ -88,7 +88,8 @@ LossSums ShardExchange::reduce(Gradients branch, int64_t& votes) {
     }
   }
   for (size_t i = 0; i < own.size(); ++i) {
-    if (owners_[i] == ranks_.rank()) items_[i].latent.mutable_grad() = own[i];
+    if (owners_[i] != ranks_.rank()) continue;
+    items_[i].latent.mutable_grad() = own[i].to(items_[i].latent.device());
   }
   return sums_of(sums.data_ptr<double>());
 }
@@ -111,10 +112,12 @@ int64_t ShardExchange::packed_bytes(const Item& item) const {
 void ShardExchange::pack(const Item& item, uint8_t* to) const {
   const auto n = static_cast<size_t>(item.latent.numel());
   if (!is_packed(item)) {
-    std::memcpy(to, item.latent.data_ptr<float>(), n * sizeof(float));
+    const Tensor latent = item.latent.detach().cpu();
+    std::memcpy(to, latent.data_ptr<float>(), n * sizeof(float));
     return;
   }
-  const auto* values = item.weight->values().data_ptr<int8_t>();
+  const Tensor on_cpu = item.weight->values().cpu();
+  const auto* values = on_cpu.data_ptr<int8_t>();
   if (item.weight->mode() == LinearMode::ternary) {
     pack_ternary(values, 1, n, to);
     to += packed_ternary_bytes(n);
@@ -122,8 +125,9 @@ void ShardExchange::pack(const Item& item, uint8_t* to) const {
     std::memcpy(to, values, n);
     to += n;
   }
-  for (const Tensor& floats : {item.weight->scale(), item.weight->bias()}) {
-    if (!floats.defined()) continue;
+  for (const Tensor& given : {item.weight->scale(), item.weight->bias()}) {
+    if (!given.defined()) continue;
+    const Tensor floats = given.cpu();
     const size_t bytes = static_cast<size_t>(floats.numel()) * sizeof(float);
     std::memcpy(to, floats.data_ptr<float>(), bytes);
     to += bytes;
@@ -133,11 +137,13 @@ void ShardExchange::pack(const Item& item, uint8_t* to) const {
 void ShardExchange::unpack(const Item& item, const uint8_t* from) const {
   const auto n = static_cast<size_t>(item.latent.numel());
   if (!is_packed(item)) {
-    std::memcpy(item.latent.data_ptr<float>(), from, n * sizeof(float));
+    Tensor latent = at::empty(item.latent.sizes(), at::kFloat);
+    std::memcpy(latent.data_ptr<float>(), from, n * sizeof(float));
+    Tensor(item.latent).copy_(latent);
     return;
   }
   Tensor values = at::empty(item.latent.sizes(), at::kChar);
-  Tensor scale = at::empty_like(item.weight->scale());
+  Tensor scale = at::empty(item.weight->scale().sizes(), at::kFloat);
   if (item.weight->mode() == LinearMode::ternary) {
     if (!unpack_ternary(from, 1, n, values.data_ptr<int8_t>())) {
       throw RankLost("a rank sent ternary weights that are none");

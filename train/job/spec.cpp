@@ -37,6 +37,10 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("teaching", [&](Fields& inner) { read_teaching(inner, spec.teaching); });
   fields.choice<Precision>("precision", {{"bf16", Precision::bf16}, {"fp32", Precision::fp32}},
                            spec.precision);
+  fields.choice<TrainDevice>(
+      "device",
+      {{"auto", TrainDevice::automatic}, {"cpu", TrainDevice::cpu}, {"cuda", TrainDevice::cuda}},
+      spec.device);
   read_name(fields, "init_from", spec.init_from);
   read_name(fields, "init_from_weights", spec.init_from_weights);
   fields.whole("batch_tokens", 16, 1 << 24, spec.batch_tokens);
@@ -139,6 +143,15 @@ Result<void> check_together(const TrainSpec& spec) {
   return check_quantization(spec.quantization, spec.budget, spec.model, spec.quantized);
 }
 
+const char* name_of(TrainDevice device) {
+  switch (device) {
+    case TrainDevice::cpu: return "cpu";
+    case TrainDevice::cuda: return "cuda";
+    case TrainDevice::automatic: break;
+  }
+  return "auto";
+}
+
 }  // namespace
 
 Result<TrainSpec> read_train_spec(const json& object) {
@@ -175,6 +188,7 @@ nlohmann::json train_json(const TrainSpec& s) {
               {"loss", loss_json(s.loss)},
               {"teaching", teaching_json(s.teaching)},
               {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"},
+              {"device", name_of(s.device)},
               {"init_scale", s.init_scale},
               {"seed", s.seed},
               {"threads", s.threads},

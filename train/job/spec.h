@@ -22,6 +22,9 @@ namespace tristill::job {
 
 enum class Precision { bf16, fp32 };
 
+// Where the student is trained; automatic ("auto"): on a CUDA device where there is one.
+enum class TrainDevice { automatic, cpu, cuda };
+
 struct TrainSpec {
   std::string name;  // the model's name when done: [A-Za-z0-9._-]{1,64}
   ModelConfig model;
@@ -39,6 +42,7 @@ struct TrainSpec {
   LossSpec loss;
   TeachingSpec teaching;
   Precision precision = Precision::bf16;
+  TrainDevice device = TrainDevice::automatic;
   std::string
       init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
   std::string init_from_weights;  // or name of a full-precision model's files in DATA/weights

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "base/check.h"
+#include "train/device/head_loss.h"
+#include "train/device/ops.h"
 
 namespace tristill::train {
 namespace {
@@ -156,12 +158,17 @@ Tensor head_loss(const Tensor& hidden, const LinearWeight& head, const Tensor& l
   CHECK(weights.format <= 0 ||
         static_cast<int64_t>(weights.structural.size()) == head.latent().size(0));
   const LabelCounts counts = whole ? *whole : count_labels(labels, weights);
+  if (device::takes(hidden)) {
+    CHECK(dense.teachers.empty());  // refused when the job begins
+    return device::head_loss(hidden, head, labels, teacher, weights, counts, sums);
+  }
   return HeadLoss::apply(hidden, head.latent(), &head, labels, &teacher, &weights, &counts, &dense,
                          &sums);
 }
 
 LossSums evaluate_head(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,
                        const LossWeights& weights) {
+  if (device::takes(hidden)) return device::evaluate_head(hidden, head, labels, weights);
   LossSums sums;
   const TeacherTargets none;
   const DenseTargets nobody;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "train/device/ops.h"
 #include "train/optim/ordered_sum.h"
 
 namespace tristill::train {
@@ -17,7 +18,8 @@ constexpr double kMomentumSteps = 300;
 torch::Tensor orthogonalize(const torch::Tensor& matrix, uint32_t steps, at::ScalarType compute) {
   const bool tall = matrix.size(0) > matrix.size(1);
   torch::Tensor x = tall ? matrix.t() : matrix;
-  x = (x / (std::sqrt(sum_of_squares(matrix.contiguous())) + 1e-12)).to(compute);
+  if (device::takes(matrix)) x = (x / (matrix.norm() + 1e-12)).to(compute);
+  else x = (x / (std::sqrt(sum_of_squares(matrix.contiguous())) + 1e-12)).to(compute);
   for (uint32_t i = 0; i < steps; ++i) {
     const torch::Tensor a = at::mm(x, x.t());
     const torch::Tensor b = -4.7750 * a + 2.0315 * at::mm(a, a);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "train/device/ops.h"
 #include "train/optim/adamw.h"
 #include "train/optim/distillix_muon.h"
 #include "train/optim/double_well.h"
@@ -27,6 +28,25 @@ OptimizerKind rule_for(OptimizerKind kind, const NamedParameter& parameter) {
 // Seeds of two forces in one step of one parameter are never the same.
 uint64_t seed_of(int64_t step, size_t slot, uint64_t force) {
   return (static_cast<uint64_t>(step) << 24U) ^ (static_cast<uint64_t>(slot) << 2U) ^ force;
+}
+
+std::vector<double> squares_of(const std::vector<Tensor>& gradients) {
+  if (!gradients.empty() && device::takes(gradients[0])) return device::sums_of_squares(gradients);
+  std::vector<double> squares;
+  for (const Tensor& gradient : gradients) squares.push_back(sum_of_squares(gradient.contiguous()));
+  return squares;
+}
+
+double count_zeros(const std::vector<Tensor>& gradients) {
+  double zeros = 0;
+  if (!gradients.empty() && device::takes(gradients[0])) {
+    for (const double count : device::counts_of_zeros(gradients)) zeros += count;
+    return zeros;
+  }
+  for (const Tensor& gradient : gradients) {
+    zeros += static_cast<double>(gradient.numel() - gradient.count_nonzero().item<int64_t>());
+  }
+  return zeros;
 }
 
 }  // namespace
@@ -68,15 +88,22 @@ double Optimizer::gradient_norm() {
   auto* squares = numbers.data_ptr<double>();
   double& zeros = squares[n];
   double& elements = squares[n + 1];
+  std::vector<Tensor> gradients;
+  std::vector<Tensor> of_matrices;
+  std::vector<int64_t> places;
   for (int64_t i = 0; i < n; ++i) {
     const Slot& slot = slots_[static_cast<size_t>(i)];
     const Tensor grad = slot.parameter.tensor.grad();
     if (!grad.defined()) continue;
-    squares[i] = sum_of_squares(grad.contiguous());
+    gradients.push_back(grad);
+    places.push_back(i);
     if (!slot.parameter.is_matrix) continue;
-    zeros += static_cast<double>(grad.numel() - grad.count_nonzero().item<int64_t>());
+    of_matrices.push_back(grad);
     elements += static_cast<double>(grad.numel());
   }
+  const std::vector<double> found = squares_of(gradients);
+  for (size_t i = 0; i < found.size(); ++i) squares[places[i]] = found[i];
+  zeros = count_zeros(of_matrices);
   if (share_.ranks != nullptr) share_.ranks->add_up(numbers);
   zero_gradients_ = elements > 0 ? zeros / elements : 0;
   double sum = 0;
@@ -176,7 +203,7 @@ std::map<std::string, Tensor> Optimizer::state() const {
     if (rank() != owner) allocate(slot);
     each_tensor(slot, [&](const std::string& name, Tensor& tensor) {
       if (share_.ranks != nullptr) share_.ranks->move(tensor, owner, 0);
-      state[name] = tensor;
+      state[name] = tensor.cpu();
     });
   }
   state["optimizer.steps"] = at::full({1}, steps_, at::kLong);

@@ -42,7 +42,7 @@ class Optimizer {
   // The rate of the matrices at a share: distillix_muon has no schedule.
   double matrix_rate(double lr_share) const;
 
-  // Tensors and the step count, for checkpoints; whole on rank 0, and called by all ranks.
+  // Tensors and the step count on the CPU, for checkpoints; whole on rank 0, called by all ranks.
   std::map<std::string, torch::Tensor> state() const;
   // Rank 0's; scatter_state follows. Errors: corrupt when a tensor is missing or has another shape.
   Result<void> load_state(const std::map<std::string, torch::Tensor>& state);

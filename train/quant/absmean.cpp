@@ -1,11 +1,13 @@
 #include "train/quant/absmean.h"
 
 #include "model/ternary.h"
+#include "train/device/ops.h"
 
 namespace tristill::train {
 
 TernaryMatrix Absmean::ternarize(const torch::Tensor& latent,
                                  const torch::Tensor& /*log_scale*/) const {
+  if (device::takes(latent)) return device::ternarize(latent);
   const torch::Tensor w = latent.contiguous();
   const auto n = static_cast<size_t>(w.numel());
   TernaryMatrix out;

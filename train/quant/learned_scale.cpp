@@ -26,7 +26,7 @@ TernaryMatrix LearnedScale::ternarize(const Tensor& latent, const Tensor& log_sc
   }
   TernaryMatrix out;
   out.values = v.clamp(-form_.clip, form_.clip).mul(form_.levels).round().to(at::kChar);
-  out.scale = at::full({1}, scale_of(log_scale), at::kFloat);
+  out.scale = at::full({1}, scale_of(log_scale), v.options());
   return out;
 }
 

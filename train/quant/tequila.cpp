@@ -1,11 +1,17 @@
 #include "train/quant/tequila.h"
 
+#include "train/device/ops.h"
+
 namespace tristill::train {
 
 TernaryMatrix Tequila::ternarize(const torch::Tensor& latent,
                                  const torch::Tensor& log_scale) const {
   TernaryMatrix out = Absmean::ternarize(latent, log_scale);
   const torch::Tensor w = latent.detach().contiguous();
+  if (device::takes(w)) {
+    out.bias = device::dead_sums(w, out.values).mul_(static_cast<double>(lambda_)).to(at::kFloat);
+    return out;
+  }
   out.bias = at::empty({w.size(0)}, at::kFloat);
   const auto cols = w.size(1);
   const auto* from = w.data_ptr<float>();

@@ -7,6 +7,7 @@
 
 #include "base/atomic_file.h"
 #include "model/kv_cache.h"
+#include "train/device/place.h"
 #include "train/job/dryrun_report.h"
 #include "train/run/free_memory.h"
 #include "train/run/memory_plan.h"
@@ -47,6 +48,9 @@ class DryRun {
         plan_(plan_memory(spec_.job)) {}
 
   Result<Outcome> run() {
+    const auto device = choose_device(spec_.job.device, /*local_rank=*/0, cuda_devices());
+    if (!device) return Error{device.error().code, device.error().message, "job.device"};
+    device_ = *device;
     report_prediction();
     if (spec_.measure == job::DryRunMeasure::run) {
       if (auto fits = check_room(); !fits) return fits.error();
@@ -86,6 +90,7 @@ class DryRun {
 
   // Before anything is allocated: a process that the kernel kills says nothing.
   Result<void> check_room() const {
+    if (!device_.is_cpu()) return {};  // there an allocation that fails is an error, and says so
     const auto room = free_memory_bytes();
     if (!room || plan_.peak <= *room) return {};
     return Error{ErrorCode::resource_exhausted,
@@ -115,7 +120,7 @@ class DryRun {
 
   void try_training() {
     progress("training_step", 0.6);
-    const StepTrial trial = try_steps(spec_.job, kSteps);
+    const StepTrial trial = try_steps(spec_.job, kSteps, device_);
     report_phase({.name = "training_step",
                   .seconds = trial.step_seconds,
                   .predicted_bytes = plan_.peak,
@@ -152,6 +157,7 @@ class DryRun {
   EventLog& events_;
   const std::atomic<bool>& stop_;
   MemoryPlan plan_;
+  torch::Device device_ = torch::kCPU;
   job::DryRunReport report_;
 };
 

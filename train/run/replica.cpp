@@ -43,13 +43,13 @@ std::vector<int> owners_of(const Student& student, int ranks) {
 }  // namespace
 
 Replica::Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& ranks,
-                 const std::atomic<bool>& stop)
+                 const std::atomic<bool>& stop, torch::Device device)
     : spec_(spec),
       ranks_(ranks),
       stop_(stop),
       packing_(packing_of(spec)),
       student_(spec.model, spec.quantized, compute_type(spec), spec.seed,
-               ternary_rule(spec.quantization)),
+               ternary_rule(spec.quantization), device),
       owners_(owners_of(student_, ranks.size())),
       optimizer_(spec.optimizer, student_.parameters(), compute_type(spec), {owners_, &ranks}),
       batches_(std::move(data.sources), data.tokenizer, packing_),

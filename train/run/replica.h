@@ -30,9 +30,10 @@ struct StepReport {
 
 class Replica {
  public:
-  // Takes data's sources. stop: set by this process's signals.
+  // Takes data's sources. stop: set by this process's signals. device: of the student and of the
+  // optimiser's state.
   Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& ranks,
-          const std::atomic<bool>& stop);
+          const std::atomic<bool>& stop, torch::Device device);
 
   Student& student() { return student_; }
   Optimizer& optimizer() { return optimizer_; }

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/random.h"
+#include "train/device/memory.h"
 #include "train/optim/optimizer.h"
 #include "train/run/gradient_step.h"
 #include "train/run/memory_meter.h"
@@ -50,14 +51,16 @@ LossSums backward(Student& student, const Batch& batch, const job::TrainSpec& sp
 
 }  // namespace
 
-StepTrial try_steps(const job::TrainSpec& spec, int steps) {
+StepTrial try_steps(const job::TrainSpec& spec, int steps, torch::Device device) {
   if (spec.threads > 0) at::set_num_threads(static_cast<int>(spec.threads));
   const MemoryMeter meter;
+  device::restart_peak(device);
   StepTrial trial;
   auto start = Clock::now();
   const at::ScalarType compute =
       spec.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
-  Student student(spec.model, spec.quantized, compute, spec.seed, ternary_rule(spec.quantization));
+  Student student(spec.model, spec.quantized, compute, spec.seed, ternary_rule(spec.quantization),
+                  device);
   Optimizer optimizer(spec.optimizer, student.parameters(), compute);
   if (spec.quantization.lambda_warmup_steps > 0) student.set_strength(0);
   student.refresh();
@@ -68,11 +71,13 @@ StepTrial try_steps(const job::TrainSpec& spec, int steps) {
     const LossSums sums = backward(student, batch, spec);
     optimizer.step(1.0);
     student.refresh();
+    device::finish_work(device);
     trial.step_seconds = seconds_since(start);
     trial.tokens = static_cast<double>(sums.tokens);
     trial.loss = sums.weighted / trial.tokens;
   }
-  trial.peak_bytes = static_cast<uint64_t>(meter.peak());
+  trial.peak_bytes =
+      device.is_cpu() ? static_cast<uint64_t>(meter.peak()) : device::peak_bytes(device);
   return trial;
 }
 

@@ -1,6 +1,8 @@
 // One training step of a job on random tokens, timed and weighed. Trainer's thread only.
 #pragma once
 
+#include <torch/torch.h>
+
 #include <cstdint>
 
 #include "train/job/spec.h"
@@ -10,12 +12,12 @@ namespace tristill::train {
 struct StepTrial {
   double setup_seconds = 0;   // drawing the weights
   double step_seconds = 0;    // of the last of the steps
-  uint64_t peak_bytes = 0;    // of tensors
+  uint64_t peak_bytes = 0;    // of tensors, on the device; 0 where libtorch does not tell
   double loss = 0;            // of the last step
   double tokens = 0;          // labelled, a step
 };
 
 // Throws what an allocation that fails throws.
-StepTrial try_steps(const job::TrainSpec& spec, int steps);
+StepTrial try_steps(const job::TrainSpec& spec, int steps, torch::Device device = torch::kCPU);
 
 }  // namespace tristill::train

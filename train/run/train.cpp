@@ -12,6 +12,7 @@
 #include "train/checkpoint.h"
 #include "train/convert/full_weights.h"
 #include "train/data/packing.h"
+#include "train/device/place.h"
 #include "train/eval/bits_per_byte.h"
 #include "train/export.h"
 #include "train/optim/optimizer.h"
@@ -35,7 +36,7 @@ double seconds_since(Clock::time_point start) {
 class TrainRun {
  public:
   TrainRun(const job::JobDirectory& directory, const job::JobFile& file, EventLog& events,
-           const std::atomic<bool>& stop, TrainingData data, RankGroup& ranks)
+           const std::atomic<bool>& stop, TrainingData data, RankGroup& ranks, torch::Device device)
       : directory_(directory),
         file_(file),
         spec_(file.train()),
@@ -44,7 +45,7 @@ class TrainRun {
         tokenizer_(data.tokenizer),
         manifest_sha256_(data.manifest_sha256),
         held_out_(std::move(data.held_out)),
-        replica_(spec_, data, ranks, stop),
+        replica_(spec_, data, ranks, stop, device),
         student_(replica_.student()),
         optimizer_(replica_.optimizer()),
         batches_(replica_.batches()),
@@ -269,7 +270,7 @@ Result<void> TrainRun::save() {
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   checkpoint.tensors[HealthGuard::kStateName] = health_.state();
   for (const NamedParameter& parameter : student_.parameters()) {
-    checkpoint.tensors["weights." + parameter.name] = parameter.tensor.detach();
+    checkpoint.tensors["weights." + parameter.name] = parameter.tensor.detach().cpu();
   }
   checkpoint.tensors["data.cursor"] = torch::tensor(batches_.cursor().to_numbers(), at::kLong);
   checkpoint.tensors["run.numbers"] =
@@ -509,6 +510,18 @@ void set_threads(const job::TrainSpec& spec, const RankGroup& ranks) {
   at::set_num_threads(std::max(1, wanted / sharing));
 }
 
+// Teachers in the process compute by the CPU's kernels.
+Result<torch::Device> device_for(const job::TrainSpec& spec, const RankGroup& ranks) {
+  auto device = choose_device(spec.device, ranks.local_rank(), cuda_devices());
+  if (device && !device->is_cpu() && !spec.teaching.teachers.empty()) {
+    return Error{ErrorCode::invalid_argument,
+                 "teaching.teachers are asked on the CPU only, and this run would be on " +
+                     device->str() + "; set device to cpu, or distil from data.traces",
+                 "teaching.teachers"};
+  }
+  return device;
+}
+
 // The data, and whether it fits the job. A tokenizer that is trained is rank 0's, in the job's
 // directory, so the others come after.
 Result<TrainingData> read_data(const job::JobDirectory& directory, const job::JobFile& file,
@@ -527,9 +540,12 @@ Result<TrainingData> read_data(const job::JobDirectory& directory, const job::Jo
 Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile& file,
                           EventLog& events, const std::atomic<bool>& stop, RankGroup& ranks) {
   set_threads(file.train(), ranks);
+  const auto device = device_for(file.train(), ranks);
+  if (!device) return device.error();
+  if (!device->is_cpu()) events.info("training on " + device->str());
   auto data = read_data(directory, file, events, ranks);
   if (!data) return data.error();
-  TrainRun run(directory, file, events, stop, std::move(*data), ranks);
+  TrainRun run(directory, file, events, stop, std::move(*data), ranks, *device);
   if (auto resumed = run.resume(); !resumed) return resumed.error();
   auto outcome = run.run();
   run.finish(!outcome ? exit_code(outcome.error().code)
@@ -546,10 +562,12 @@ Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile
 Result<int> follow_train(const job::JobDirectory& directory, const job::JobFile& file,
                          const std::atomic<bool>& stop, RankGroup& ranks) {
   set_threads(file.train(), ranks);
+  const auto device = device_for(file.train(), ranks);
+  if (!device) return device.error();
   EventLog nowhere("/dev/null");  // rank 0 tells
   auto data = read_data(directory, file, nowhere, ranks);
   if (!data) return data.error();
-  Replica replica(file.train(), *data, ranks, stop);
+  Replica replica(file.train(), *data, ranks, stop, *device);
   return replica.follow();
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "model/kernels/kernels.h"
+#include "train/device/ops.h"
 
 namespace tristill::train {
 namespace {
@@ -185,8 +186,9 @@ struct SegmentAttention : torch::autograd::Function<SegmentAttention> {
 }  // namespace
 
 Tensor segment_attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                         const Tensor& segment_start, double softcap) {
+                         const Tensor& segment_start, double softcap, at::ScalarType compute) {
   CHECK(q.size(0) == k.size(0) && q.size(1) % k.size(1) == 0 && k.sizes() == v.sizes());
+  if (device::takes(q)) return device::segment_attention(q, k, v, segment_start, softcap, compute);
   return SegmentAttention::apply(q.contiguous(), k.contiguous(), v.contiguous(), segment_start,
                                  softcap);
 }

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "model/kernels/kernels.h"
+#include "train/device/ops.h"
 
 namespace tristill::train {
 namespace {
@@ -228,10 +229,12 @@ struct NormRopeHeads : torch::autograd::Function<NormRopeHeads> {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& gain, double eps) {
+  if (device::takes(x)) return device::rms_norm(x, gain, eps);
   return RmsNorm::apply(x.contiguous(), gain, eps);
 }
 
 Tensor glu(const Tensor& gate, const Tensor& up, Activation activation) {
+  if (device::takes(gate)) return device::glu(gate, up, activation);
   return Glu::apply(gate, up, static_cast<int64_t>(activation));
 }
 
@@ -254,6 +257,7 @@ RopeTable rope_table(int64_t positions, int64_t head_dim, double theta) {
 Tensor norm_rope_heads(const Tensor& x, const Tensor& gain, double eps, const RopeTable& rope,
                        int64_t batch, int64_t groups) {
   CHECK(x.size(0) % batch == 0 && rope.cos.size(0) >= x.size(0) / batch);
+  if (device::takes(x)) return device::norm_rope_heads(x, gain, eps, rope, batch, groups);
   const Tensor given = gain.defined() ? gain : at::empty({0});  // autograd takes no null
   return NormRopeHeads::apply(x.contiguous(), given, eps, rope.cos, rope.sin, batch, groups);
 }

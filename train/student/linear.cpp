@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "model/kernels/kernels.h"
 #include "model/ternary.h"
+#include "train/device/ops.h"
 #include "train/quant/absmean.h"
 
 namespace tristill::train {
@@ -47,6 +48,7 @@ kernels::Int8View view_of(const LinearWeight& weight) {
 }
 
 Tensor integer_forward(const QuantizedTokens& x, const LinearWeight& weight) {
+  if (device::takes(x.values)) return device::integer_forward(x, weight);
   const auto view = view_of(weight);
   const int64_t n = x.values.size(0);
   const auto out = static_cast<int64_t>(view.rows);
@@ -138,7 +140,7 @@ LinearWeight::LinearWeight(Tensor latent, LinearMode mode, at::ScalarType comput
   if (mode_ != LinearMode::ternary) rule_ = nullptr;
   else if (!rule_) rule_ = std::make_shared<Absmean>();
   if (!rule_ || !rule_->learns_scale()) return;
-  log_scale_ = at::empty({1}, at::kFloat).set_requires_grad(true);
+  log_scale_ = at::empty({1}, latent_.options().requires_grad(false)).set_requires_grad(true);
   restart_scale();
 }
 
@@ -186,6 +188,11 @@ void LinearWeight::refresh(double strength) {
     bias_ = std::move(made.bias);
     CHECK(strength == 1.0 || (!bias_.defined() && !log_scale_.defined()));
     dequantized_ = mixed(values_ * scale_);
+  } else if (device::takes(w)) {
+    const QuantizedTokens quantized = device::quantize_tokens(w, 127.0F);
+    values_ = quantized.values;
+    scale_ = quantized.scale;
+    dequantized_ = mixed(values_ * scale_.unsqueeze(1));
   } else {
     if (!values_.defined()) values_ = at::empty({w.size(0), w.size(1)}, at::kChar);
     if (!scale_.defined()) scale_ = at::empty({w.size(0)}, at::kFloat);
@@ -200,15 +207,16 @@ void LinearWeight::adopt(const Tensor& values, const Tensor& scale, const Tensor
   CHECK(mode_ != LinearMode::dense && values.sizes() == latent_.sizes());
   const torch::NoGradGuard no_grad;
   strength_ = 1.0;
-  values_ = values;
-  scale_ = scale;
-  bias_ = bias;
+  values_ = values.to(latent_.device());
+  scale_ = scale.to(latent_.device());
+  bias_ = bias.defined() ? bias.to(latent_.device()) : bias;
   const Tensor factor = mode_ == LinearMode::ternary ? scale_ : scale_.unsqueeze(1);
   dequantized_ = (values_ * factor).to(compute_);
   row_sum_ = values_.sum(1, /*keepdim=*/false, at::kInt);
 }
 
 QuantizedTokens quantize_tokens(const Tensor& x, float limit) {
+  if (device::takes(x)) return device::quantize_tokens(x, limit);
   const int64_t n = x.size(0);
   const int64_t cols = x.size(1);
   QuantizedTokens out{at::empty({n, cols}, at::kChar), at::empty({n}, at::kFloat),
@@ -223,6 +231,7 @@ QuantizedTokens quantize_tokens(const Tensor& x, float limit) {
 }
 
 Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight& weight) {
+  if (device::takes(x.values)) return device::integer_accumulators(x, weight);
   const auto view = view_of(weight);
   Tensor acc = at::empty({x.values.size(0), static_cast<int64_t>(view.rows)}, at::kInt);
   kernels::best().int8_gemm(x.values.data_ptr<int8_t>(), static_cast<size_t>(x.values.size(0)),

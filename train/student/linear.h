@@ -74,7 +74,7 @@ class LinearWeight {
 struct QuantizedTokens {
   torch::Tensor values;  // [N, in] int8
   torch::Tensor scale;  // [N] fp32
-  torch::Tensor sum;  // [N] int32
+  torch::Tensor sum;  // [N] int32; undefined on another device than the CPU
 };
 QuantizedTokens quantize_tokens(const torch::Tensor& x, float limit = 127.0F);
 

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "train/device/ops.h"
 #include "train/student/attention.h"
 
 namespace tristill::train {
@@ -18,12 +19,14 @@ using torch::Tensor;
 Tensor normal(int64_t rows, int64_t cols, double std, uint64_t seed, uint64_t stream) {
   Tensor out = at::empty({rows, cols}, at::kFloat);
   auto* values = out.data_ptr<float>();
-  for (int64_t i = 0; i < rows * cols; ++i) {
-    const auto words = philox(seed, stream, static_cast<uint64_t>(i));
-    const double u = (static_cast<double>(words[0]) + 0.5) * 0x1p-32;
-    const double angle = 2.0 * std::numbers::pi * (static_cast<double>(words[1]) * 0x1p-32);
-    values[i] = static_cast<float>(std * std::sqrt(-2.0 * std::log(u)) * std::cos(angle));
-  }
+  at::parallel_for(0, rows * cols, 1 << 15, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto words = philox(seed, stream, static_cast<uint64_t>(i));
+      const double u = (static_cast<double>(words[0]) + 0.5) * 0x1p-32;
+      const double angle = 2.0 * std::numbers::pi * (static_cast<double>(words[1]) * 0x1p-32);
+      values[i] = static_cast<float>(std * std::sqrt(-2.0 * std::log(u)) * std::cos(angle));
+    }
+  });
   return out;
 }
 
@@ -40,7 +43,9 @@ struct EmbeddingRows : torch::autograd::Function<EmbeddingRows> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  const torch::autograd::variable_list& grads) {
     const Tensor tokens = ctx->get_saved_variables()[0];
-    Tensor grad = at::zeros({ctx->saved_data["vocab"].toInt(), grads[0].size(1)}, at::kFloat);
+    const int64_t vocab = ctx->saved_data["vocab"].toInt();
+    if (device::takes(tokens)) return {device::row_gradients(grads[0], tokens, vocab), {}, {}};
+    Tensor grad = at::zeros({vocab, grads[0].size(1)}, at::kFloat);
     grad.index_add_(0, tokens, grads[0]);
     return {grad, Tensor(), Tensor()};
   }
@@ -67,25 +72,27 @@ std::array<LinearWeight*, 7> linears(Block& block) {
 }  // namespace
 
 Tensor Student::gain(const std::string& name, int64_t size) {
-  Tensor tensor = at::ones({size}, at::kFloat).set_requires_grad(true);
+  Tensor tensor = at::ones({size}, at::device(device_).dtype(at::kFloat)).set_requires_grad(true);
   parameters_.push_back({name, tensor, false});
   return tensor;
 }
 
 LinearWeight Student::matrix(const std::string& name, int64_t out, int64_t in, double std,
                              WeightKind kind) {
-  Tensor tensor = normal(out, in, std, seed_, parameters_.size()).set_requires_grad(true);
+  Tensor tensor =
+      normal(out, in, std, seed_, parameters_.size()).to(device_).set_requires_grad(true);
   parameters_.push_back({name, tensor, true});
   const LinearMode integer = kind == WeightKind::ternary ? LinearMode::ternary : LinearMode::int8;
   return {tensor, quantized_ ? integer : LinearMode::dense, compute_, rule_};
 }
 
 Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed,
-                 std::shared_ptr<const TernaryRule> rule)
+                 std::shared_ptr<const TernaryRule> rule, torch::Device device)
     : config_(config),
       quantized_(quantized),
       compute_(compute),
       seed_(seed),
+      device_(device),
       rule_(std::move(rule)) {
   const auto d = static_cast<int64_t>(config.d_model);
   const auto f = static_cast<int64_t>(config.d_ff);
@@ -126,11 +133,12 @@ Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compu
   output_norm_ = gain("output_norm.weight", d);
   name_scales();
   rope_ = rope_table(config.max_context, config.head_dim, config.rope_theta);
+  rope_ = {rope_.cos.to(device_), rope_.sin.to(device_)};
   refresh();
 }
 
 Student::Student(const ModelConfig& config, bool quantized)
-    : config_(config), quantized_(quantized), compute_(at::kFloat), seed_(0) {}
+    : config_(config), quantized_(quantized), compute_(at::kFloat), seed_(0), device_(at::kCPU) {}
 
 Student Student::frozen(const ModelTensors& tensors) {
   const ModelConfig& c = tensors.config;
@@ -245,7 +253,7 @@ Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& seg
                        .view({batch, tokens, groups, head_dim})
                        .transpose(1, 2)
                        .reshape({batch * groups, tokens, head_dim});
-  Tensor o = segment_attention(q, k, v, segment_start, config_.attention_softcap);
+  Tensor o = segment_attention(q, k, v, segment_start, config_.attention_softcap, compute_);
   o = o.view({batch, groups, tokens, repeats * head_dim})
           .transpose(1, 2)
           .reshape({batch * tokens, groups * repeats * head_dim});
@@ -260,8 +268,10 @@ Tensor Student::mlp(const Block& block, const Tensor& x) const {
   return linear_group(inner, {&block.down}, config_.down_limit())[0];
 }
 
-Tensor Student::hidden(const Tensor& tokens, const Tensor& segment_start) const {
-  CHECK(tokens.dim() == 2 && tokens.size(1) <= config_.max_context);
+Tensor Student::hidden(const Tensor& given_tokens, const Tensor& given_start) const {
+  CHECK(given_tokens.dim() == 2 && given_tokens.size(1) <= config_.max_context);
+  const Tensor tokens = given_tokens.to(device_);
+  const Tensor segment_start = given_start.to(device_);
   if (recording_) gains_.clear();
   // A window is a text that begins later for every token.
   const int64_t window = config_.sliding_window;

@@ -18,7 +18,8 @@
 
 namespace tristill::train {
 
-// One packed batch. Segments are documents or their parts; nothing crosses them.
+// One packed batch, on the CPU: the student takes what it needs to its device. Segments are
+// documents or their parts; nothing crosses them.
 struct Batch {
   torch::Tensor tokens;         // [B, T] int64
   torch::Tensor labels;         // [B, T] int64, -100 is no label
@@ -44,9 +45,10 @@ struct Block {
 class Student {
  public:
   // Random latents N(0, 1/in), o and down divided by sqrt(2 L); drawn from seed alone. The rule is
-  // for the ternary layers; without one, absmean. Learned scales are the last parameters.
+  // for the ternary layers; without one, absmean. Learned scales are the last parameters. All that
+  // it holds is on the device; the draws are the CPU's, so they are the same on every device.
   Student(const ModelConfig& config, bool quantized, at::ScalarType compute, uint64_t seed,
-          std::shared_ptr<const TernaryRule> rule = nullptr);
+          std::shared_ptr<const TernaryRule> rule = nullptr, torch::Device device = torch::kCPU);
 
   // A model as its file has it, to be asked and not to be trained: it has no parameters.
   static Student frozen(const ModelTensors& tensors);
@@ -114,6 +116,7 @@ class Student {
   bool quantized_;
   at::ScalarType compute_;
   uint64_t seed_;
+  torch::Device device_;
   std::shared_ptr<const TernaryRule> rule_;
   std::vector<NamedParameter> parameters_;
   std::vector<Block> blocks_;

@@ -35,10 +35,10 @@ LossSums sums_of(const double* n) {
           .z = n[2],
           .format = n[3],
           .weighted = n[4],
-          .relation = n[8],
           .tokens = static_cast<int64_t>(n[5]),
           .taught_tokens = static_cast<int64_t>(n[6]),
-          .format_tokens = static_cast<int64_t>(n[7])};
+          .format_tokens = static_cast<int64_t>(n[7]),
+          .relation = n[8]};
 }
 
 int64_t bias_size(const LinearWeight& weight) {

@@ -33,8 +33,8 @@ struct LossWeights {
 // Sums over tokens with a label, for reporting.
 struct LossSums {
   double ce = 0, kd = 0, z = 0, format = 0, weighted = 0;
-  double relation = 0;  // a mean, not a sum
   int64_t tokens = 0, taught_tokens = 0, format_tokens = 0;
+  double relation = 0;  // a mean, not a sum
 
   LossSums& operator+=(const LossSums& part);
 };

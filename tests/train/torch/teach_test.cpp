@@ -251,13 +251,19 @@ TEST(OwnWords, TheStudentWritesTheEndOfItsRowsTheSameAtAnyThreads) {
       const auto at = static_cast<size_t>(row * kColumns + t);
       const int64_t token = batch.tokens[row][t].item<int64_t>();
       const int64_t label = batch.labels[row][t].item<int64_t>();
-      if (t < kPrompt) EXPECT_EQ(token, before.tokens[row][t].item<int64_t>());
-      if (t + 1 < kPrompt) EXPECT_EQ(label, before.labels[row][t].item<int64_t>());
+      if (t < kPrompt) {
+        EXPECT_EQ(token, before.tokens[row][t].item<int64_t>());
+      }
+      if (t + 1 < kPrompt) {
+        EXPECT_EQ(label, before.labels[row][t].item<int64_t>());
+      }
       EXPECT_EQ(batch.dense.own[at] != 0, t + 1 >= kPrompt && label >= 0);
       if (batch.dense.own[at] != 0 && t + 1 < kColumns && label != 1) {
         EXPECT_EQ(label, batch.tokens[row][t + 1].item<int64_t>());
       }
-      if (label >= 0) EXPECT_EQ(batch.segment_start[row][t].item<int32_t>(), 0);
+      if (label >= 0) {
+        EXPECT_EQ(batch.segment_start[row][t].item<int32_t>(), 0);
+      }
     }
   }
   at::set_num_threads(1);

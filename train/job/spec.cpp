@@ -4,6 +4,7 @@
 
 #include "train/job/fields.h"
 #include "train/job/optimizer_fields.h"
+#include "train/job/precision_spec.h"
 
 namespace tristill::job {
 namespace {
@@ -34,12 +35,12 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("optimizer", [&](Fields& inner) { read_optimizer(inner, spec.optimizer); });
   fields.object("health", [&](Fields& inner) { read_health(inner, spec.health); });
   fields.object("loss", [&](Fields& inner) { read_loss(inner, spec.loss); });
-  fields.choice<Precision>("precision", {{"bf16", Precision::bf16}, {"fp32", Precision::fp32}},
-                           spec.precision);
+  read_precision(fields, spec.precision);
   read_name(fields, "init_from", spec.init_from);
   fields.whole("batch_tokens", 16, 1 << 24, spec.batch_tokens);
   fields.whole("sequence_length", 16, 1 << 20, spec.sequence_length);
   fields.whole("micro_batches", 1, 1 << 16, spec.micro_batches);
+  fields.flag("gradient_checkpointing", spec.gradient_checkpointing);
   fields.whole("ranks", 1, 1 << 10, spec.ranks);
   fields.real("init_scale", 1e-9, 1e3, spec.init_scale);
   fields.whole("seed", 0, int64_t{1} << 53, spec.seed);
@@ -91,6 +92,7 @@ Result<void> check_together(const TrainSpec& spec) {
     return bad("batch_tokens", "batch_tokens is smaller than sequence_length");
   }
   if (auto ok = check_parts(spec); !ok) return ok;
+  if (auto ok = check_precision(spec); !ok) return ok;
   if (auto ok = check_optimizer(spec.optimizer, spec.quantized); !ok) return ok;
   if (!spec.init_from.empty() && spec.init_scale != 1) {
     return bad("init_scale",
@@ -143,11 +145,12 @@ nlohmann::json train_json(const TrainSpec& s) {
               {"batch_tokens", s.batch_tokens},
               {"sequence_length", s.sequence_length},
               {"micro_batches", s.micro_batches},
+              {"gradient_checkpointing", s.gradient_checkpointing},
               {"ranks", s.ranks},
               {"optimizer", optimizer_json(s.optimizer)},
               {"health", health_json(s.health)},
               {"loss", loss_json(s.loss)},
-              {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"},
+              {"precision", to_string(s.precision)},
               {"init_scale", s.init_scale},
               {"seed", s.seed},
               {"threads", s.threads},

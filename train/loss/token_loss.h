@@ -25,6 +25,7 @@ struct LossWeights {
   job::DistillationSpec distillation;
   double format = 0.0;
   std::span<const uint8_t> structural;  // [V], of structural_tokens; empty with format 0
+  double scale = 1.0;  // of the loss and its gradients, not of the sums: train/run/loss_scale.h
 };
 
 // Sums over tokens with a label, for reporting.

@@ -10,6 +10,7 @@
 #include "train/run/free_memory.h"
 #include "train/run/memory_plan.h"
 #include "train/run/packed_trial.h"
+#include "train/run/precision.h"
 #include "train/run/step_trial.h"
 
 namespace tristill::train {
@@ -48,6 +49,7 @@ class DryRun {
   Result<Outcome> run() {
     report_prediction();
     if (spec_.measure == job::DryRunMeasure::run) {
+      if (auto used = use_precision(spec_.job.precision, at::kCPU); !used) return used.error();
       if (auto fits = check_room(); !fits) return fits.error();
       for (const uint32_t bits : {8U, 4U}) {
         if (stop_) return Outcome{Outcome::interrupted, {}};

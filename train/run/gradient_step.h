@@ -16,7 +16,8 @@ struct MicroBatches {
   int64_t ranks = 1;  // a power of two that divides count
 };
 
-// The share's branch of the gradient tree; the parameters' own gradients are none afterwards.
+// The share's branch of the gradient tree, of the loss as it is: what weights.scale multiplied for
+// the backward pass is divided again. The parameters' own gradients are none afterwards.
 // Branch gains are recorded from the first micro-batch of the share, when asked for.
 Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& weights,
                        const MicroBatches& share, bool record_gains);

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/random.h"
 #include "train/student/attention.h"
+#include "train/student/recompute.h"
 
 namespace tristill::train {
 namespace {
@@ -45,6 +46,12 @@ struct EmbeddingRows : torch::autograd::Function<EmbeddingRows> {
     return {grad, Tensor(), Tensor()};
   }
 };
+
+double gain_of(const Tensor& branch, const Tensor& residual) {
+  const torch::NoGradGuard no_grad;
+  const double over = residual.square().mean().item<double>();
+  return std::sqrt(branch.square().mean().item<double>() / std::max(over, 1e-30));
+}
 
 std::array<LinearWeight*, 7> linears(Block& block) {
   return {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down};
@@ -161,13 +168,6 @@ void Student::set_activation_bits(uint32_t bits, uint32_t down_bits) {
   CHECK(check_config(config_).has_value());
 }
 
-void Student::record_gain(const Tensor& branch, const Tensor& residual) const {
-  if (!recording_) return;
-  const torch::NoGradGuard no_grad;
-  const double over = residual.square().mean().item<double>();
-  gains_.push_back(std::sqrt(branch.square().mean().item<double>() / std::max(over, 1e-30)));
-}
-
 Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& segment_start) const {
   const int64_t batch = segment_start.size(0);
   const int64_t tokens = segment_start.size(1);
@@ -197,6 +197,17 @@ Tensor Student::mlp(const Block& block, const Tensor& x) const {
   return linear_group(inner, {&block.down}, config_.down_limit())[0];
 }
 
+Tensor Student::through(const Block& block, const Tensor& h, const Tensor& first_seen,
+                        std::vector<double>* gains) const {
+  const Tensor attended =
+      attention(block, rms_norm(h, block.attn_norm, config_.norm_eps), first_seen);
+  if (gains != nullptr) gains->push_back(gain_of(attended, h));
+  const Tensor between = h + attended;
+  const Tensor transformed = mlp(block, rms_norm(between, block.ffn_norm, config_.norm_eps));
+  if (gains != nullptr) gains->push_back(gain_of(transformed, between));
+  return between + transformed;
+}
+
 Tensor Student::hidden(const Tensor& tokens, const Tensor& segment_start) const {
   CHECK(tokens.dim() == 2 && tokens.size(1) <= config_.max_context);
   if (recording_) gains_.clear();
@@ -207,13 +218,10 @@ Tensor Student::hidden(const Tensor& tokens, const Tensor& segment_start) const 
       window == 0 ? segment_start : at::maximum(segment_start, positions - (window - 1));
   Tensor h = EmbeddingRows::apply(embedding_.latent(), &embedding_, tokens.reshape({-1}));
   for (const Block& block : blocks_) {
-    const Tensor attended =
-        attention(block, rms_norm(h, block.attn_norm, config_.norm_eps), first_seen);
-    record_gain(attended, h);
-    h = h + attended;
-    const Tensor transformed = mlp(block, rms_norm(h, block.ffn_norm, config_.norm_eps));
-    record_gain(transformed, h);
-    h = h + transformed;
+    const auto run = [this, &block, first_seen](const Tensor& x, Pass pass) {
+      return through(block, x, first_seen, recording_ && pass == Pass::forward ? &gains_ : nullptr);
+    };
+    h = recomputing_ ? recomputed(h, run) : run(h, Pass::forward);
   }
   return rms_norm(h, output_norm_, config_.norm_eps);
 }

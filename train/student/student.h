@@ -60,6 +60,9 @@ class Student {
   // How much the layers of the blocks are quantised, from the next refresh() on: 1 is as served.
   void set_strength(double strength) { strength_ = strength; }
 
+  // Blocks keep their input only, and run again in the backward pass: train/student/recompute.h.
+  void recompute_blocks(bool on) { recomputing_ = on; }
+
   // Hidden states after the final norm, [N, D].
   torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& segment_start) const;
   // Mean loss over labelled tokens (scalar), or the share of a batch that is part of one with
@@ -90,7 +93,9 @@ class Student {
   torch::Tensor attention(const Block& block, const torch::Tensor& x,
                           const torch::Tensor& segment_start) const;
   torch::Tensor mlp(const Block& block, const torch::Tensor& x) const;
-  void record_gain(const torch::Tensor& branch, const torch::Tensor& residual) const;
+  // One block, from the residual stream to the residual stream. gains: record_gains's, or null.
+  torch::Tensor through(const Block& block, const torch::Tensor& h, const torch::Tensor& first_seen,
+                        std::vector<double>* gains) const;
 
   ModelConfig config_;
   bool quantized_;
@@ -104,6 +109,7 @@ class Student {
   RopeTable rope_;
   double strength_ = 1.0;
   bool recording_ = false;
+  bool recomputing_ = false;
   mutable std::vector<double> gains_;
 };
 

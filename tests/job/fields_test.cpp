@@ -128,9 +128,10 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
 
 TEST(TrainSpecFields, OtherTypesAreRefused) {
   for (const char* flag :
-       {"/quantized", "/model/qk_norm", "/model/sub_norm", "/model/tied_embeddings",
-        "/optimizer/norm_pinning", "/optimizer/polarize_absolute", "/optimizer/spin_absolute",
-        "/model/ternary_attention", "/model/ternary_mlp", "/quantization/keep_a8_before_down"}) {
+       {"/quantized", "/gradient_checkpointing", "/model/qk_norm", "/model/sub_norm",
+        "/model/tied_embeddings", "/optimizer/norm_pinning", "/optimizer/polarize_absolute",
+        "/optimizer/spin_absolute", "/model/ternary_attention", "/model/ternary_mlp",
+        "/quantization/keep_a8_before_down"}) {
     for (const json& bad : {json(1), json("true"), json::array()}) expect_refused(flag, bad);
   }
   for (const char* name :

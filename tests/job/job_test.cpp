@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
 #include "train/job/data_manifest.h"
@@ -146,6 +147,47 @@ TEST(TrainSpec, MicroBatchesDivideTheRowsAndRanksTheMicroBatches) {
       EXPECT_NE(spec.error().message.find("accepted is"), std::string::npos) << c.settings;
     }
   }
+}
+
+// Each refusal names the setting and what to set instead.
+TEST(TrainSpec, Fp16IsRefusedWhereNoLossScaleHelps) {
+  const struct {
+    const char* settings;
+    const char* param;  // of the refusal; empty: accepted
+  } cases[] = {
+      {"\"init_scale\": 0.01", ""},
+      {"\"micro_batches\": 4, \"gradient_checkpointing\": true", ""},
+      {"\"init_scale\": 0.0099", "init_scale"},
+      {"\"quantized\": false", "quantized"},
+      {"\"quantization\": {\"lambda_warmup_steps\": 5}", "quantization.lambda_warmup_steps"},
+      {"\"optimizer\": {\"kind\": \"distillix_muon\"}", "optimizer.kind"},
+  };
+  for (const auto& c : cases) {
+    nlohmann::json body = nlohmann::json::parse(tiny_body());
+    body.update(nlohmann::json::parse("{"s + c.settings + "}"));
+    EXPECT_TRUE(job::parse_train_spec(body.dump())) << c.settings;
+    body["precision"] = "fp16";
+    const auto spec = job::parse_train_spec(body.dump());
+    EXPECT_EQ(spec ? "" : spec.error().param, c.param) << c.settings;
+    if (!spec) {
+      EXPECT_NE(spec.error().message.find("set precision to bf16 or fp32"), std::string::npos);
+    }
+  }
+}
+
+TEST(TrainSpec, PrecisionAndCheckpointingComeBackAsTheyWereWritten) {
+  for (const char* precision : {"bf16", "fp32", "fp16"}) {
+    nlohmann::json body = nlohmann::json::parse(tiny_body());
+    body["precision"] = precision;
+    body["gradient_checkpointing"] = true;
+    const auto spec = job::parse_train_spec(body.dump());
+    ASSERT_TRUE(spec);
+    EXPECT_TRUE(spec->gradient_checkpointing);
+    const auto written = nlohmann::json::parse(job::format_train_spec(*spec));
+    EXPECT_EQ(written["precision"], precision);
+    EXPECT_EQ(written["gradient_checkpointing"], true);
+  }
+  EXPECT_FALSE(job::parse_train_spec(tiny_body())->gradient_checkpointing);
 }
 
 TEST(TrainSpec, HostileJsonIsRefused) {

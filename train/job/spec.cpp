@@ -4,6 +4,7 @@
 
 #include "train/job/fields.h"
 #include "train/job/optimizer_fields.h"
+#include "train/job/precision_spec.h"
 
 namespace tristill::job {
 namespace {
@@ -35,8 +36,7 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("health", [&](Fields& inner) { read_health(inner, spec.health); });
   fields.object("loss", [&](Fields& inner) { read_loss(inner, spec.loss); });
   fields.object("teaching", [&](Fields& inner) { read_teaching(inner, spec.teaching); });
-  fields.choice<Precision>("precision", {{"bf16", Precision::bf16}, {"fp32", Precision::fp32}},
-                           spec.precision);
+  read_precision(fields, spec.precision);
   fields.choice<TrainDevice>(
       "device",
       {{"auto", TrainDevice::automatic}, {"cpu", TrainDevice::cpu}, {"cuda", TrainDevice::cuda}},
@@ -46,6 +46,7 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.whole("batch_tokens", 16, 1 << 24, spec.batch_tokens);
   fields.whole("sequence_length", 16, 1 << 20, spec.sequence_length);
   fields.whole("micro_batches", 1, 1 << 16, spec.micro_batches);
+  fields.flag("gradient_checkpointing", spec.gradient_checkpointing);
   fields.whole("ranks", 1, 1 << 10, spec.ranks);
   fields.real("init_scale", 1e-9, 1e3, spec.init_scale);
   fields.whole("seed", 0, int64_t{1} << 53, spec.seed);
@@ -90,6 +91,11 @@ Result<void> check_teachers(const TrainSpec& spec) {
                "loss.kd_weight is 0 and teaching.relation_weight too: the teachers would be asked "
                "for nothing; raise one of them, or leave teaching out");
   }
+  if (spec.gradient_checkpointing && spec.teaching.relation_weight > 0) {
+    return bad("gradient_checkpointing",
+               "gradient_checkpointing keeps no queries, keys and values, which "
+               "teaching.relation_weight compares; leave one of them out");
+  }
   return {};
 }
 
@@ -124,6 +130,7 @@ Result<void> check_together(const TrainSpec& spec) {
   }
   if (auto ok = check_parts(spec); !ok) return ok;
   if (auto ok = check_teachers(spec); !ok) return ok;
+  if (auto ok = check_precision(spec); !ok) return ok;
   if (auto ok = check_optimizer(spec.optimizer, spec.quantized); !ok) return ok;
   if (auto ok = check_first_weights(spec); !ok) return ok;
   const bool trained = spec.tokenizer.is_trained();
@@ -182,12 +189,13 @@ nlohmann::json train_json(const TrainSpec& s) {
               {"batch_tokens", s.batch_tokens},
               {"sequence_length", s.sequence_length},
               {"micro_batches", s.micro_batches},
+              {"gradient_checkpointing", s.gradient_checkpointing},
               {"ranks", s.ranks},
               {"optimizer", optimizer_json(s.optimizer)},
               {"health", health_json(s.health)},
               {"loss", loss_json(s.loss)},
               {"teaching", teaching_json(s.teaching)},
-              {"precision", s.precision == Precision::bf16 ? "bf16" : "fp32"},
+              {"precision", to_string(s.precision)},
               {"device", name_of(s.device)},
               {"init_scale", s.init_scale},
               {"seed", s.seed},

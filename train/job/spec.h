@@ -20,7 +20,9 @@
 
 namespace tristill::job {
 
-enum class Precision { bf16, fp32 };
+// Of the products of the backward pass and of Muon; rescaling, sums and state are fp32. fp16 is for
+// GPUs, with a loss scale: train/run/loss_scale.h, and what it refuses: train/job/precision_spec.h.
+enum class Precision { bf16, fp32, fp16 };
 
 // Where the student is trained; automatic ("auto"): on a CUDA device where there is one.
 enum class TrainDevice { automatic, cpu, cuda };
@@ -36,6 +38,7 @@ struct TrainSpec {
   uint32_t batch_tokens = 8192;
   uint32_t sequence_length = 512;
   uint32_t micro_batches = 1;  // a power of two: parts of a batch that are in memory one at a time
+  bool gradient_checkpointing = false;  // blocks run again in the backward pass
   uint32_t ranks = 1;  // processes that share the micro-batches: a power of two dividing them
   OptimizerSpec optimizer;
   HealthSpec health;

@@ -110,7 +110,8 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
     const torch::NoGradGuard no_grad;
     const int64_t n = hidden.size(0);
     const Targets targets{labels.data_ptr<int64_t>(), *teacher, *dense};
-    const float factor = 1.0F / static_cast<float>(std::max<int64_t>(counts->labelled, 1));
+    const float factor = static_cast<float>(weights->scale) /
+                         static_cast<float>(std::max<int64_t>(counts->labelled, 1));
     LossWeights scaled = *weights;
     scaled.format = format_weight_of(*counts, *weights);
     Tensor grad_hidden = at::empty_like(hidden);

@@ -28,6 +28,7 @@ struct LossWeights {
   std::span<const uint8_t> structural;  // [V], of structural_tokens; empty with format 0
   double relation = 0.0;  // of attention relations: student/student.h
   int64_t relation_heads = 1;
+  double scale = 1.0;  // of the loss and its gradients, not of the sums: train/run/loss_scale.h
 };
 
 // Sums over tokens with a label, for reporting.

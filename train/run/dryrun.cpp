@@ -12,6 +12,7 @@
 #include "train/run/free_memory.h"
 #include "train/run/memory_plan.h"
 #include "train/run/packed_trial.h"
+#include "train/run/precision.h"
 #include "train/run/step_trial.h"
 
 namespace tristill::train {
@@ -53,6 +54,7 @@ class DryRun {
     device_ = *device;
     report_prediction();
     if (spec_.measure == job::DryRunMeasure::run) {
+      if (auto used = use_precision(spec_.job.precision, device_); !used) return used.error();
       if (auto fits = check_room(); !fits) return fits.error();
       for (const auto& [bits, name] : {std::pair{8U, "A8_forward"}, {4U, "A4_forward"}}) {
         if (stop_) return Outcome{Outcome::interrupted, {}};

@@ -39,7 +39,11 @@ Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& 
     tree.add(take_gradients(student, sums));
   }
   student.record_gains(false);
-  return tree.take();
+  Gradients sum = tree.take();
+  if (weights.scale != 1) {
+    for (torch::Tensor& tensor : sum.tensors) tensor.mul_(1 / weights.scale);
+  }
+  return sum;
 }
 
 }  // namespace tristill::train

@@ -17,7 +17,8 @@ struct MicroBatches {
   int64_t ranks = 1;  // a power of two that divides count
 };
 
-// The share's branch of the gradient tree; the parameters' own gradients are none afterwards.
+// The share's branch of the gradient tree, of the loss as it is: what weights.scale multiplied for
+// the backward pass is divided again. The parameters' own gradients are none afterwards.
 // Branch gains are recorded from the first micro-batch of the share, when asked for.
 // teachers, if any, are asked about each micro-batch.
 Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& weights,

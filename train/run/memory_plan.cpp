@@ -50,7 +50,7 @@ class Walk {
         batch_(std::max<uint64_t>(1, spec.batch_tokens / spec.sequence_length) *
                spec.sequence_length),
         n_(batch_ / spec.micro_batches),
-        compute_(spec.precision == job::Precision::bf16 ? 2 : 4),
+        compute_(spec.precision == job::Precision::fp32 ? 4 : 2),
         layers_{{c_.q_dim(), c_.d_model, is_ternary(c_.attention_weights())},
                 {c_.kv_dim(), c_.d_model, is_ternary(c_.attention_weights())},
                 {c_.kv_dim(), c_.d_model, is_ternary(c_.attention_weights())},
@@ -111,7 +111,9 @@ class Walk {
     plan_.optimizer = plan_.latents + second_moments * kFloat;
     plan_.derived = derived * c_.n_layers + tables() * derived_of(table_);
     const uint64_t rope = uint64_t{c_.max_context} * c_.head_dim * kFloat;
-    const uint64_t batch = batch_ * (3 * kId + 2 * 4);  // tokens twice, labels, segments twice
+    // Tokens twice, labels, segments twice. Another batch is packed ahead, of 20 bytes a token:
+    // too little to be seen, and no batch of a trial.
+    const uint64_t batch = batch_ * (3 * kId + 2 * 4);
     // Sums of micro-batches that wait for others: run/gradient_tree.
     const uint64_t waiting = std::bit_width(spec_.micro_batches) - 1;
     ledger_.hold(plan_.latents + plan_.optimizer + plan_.derived + rope + batch, "state");
@@ -132,12 +134,16 @@ class Walk {
     return saved + kept_input(c_.q_dim());
   }
 
+  uint64_t saved_by_layer() const { return saved_by_attention() + saved_by_mlp(); }
+
   void forward() {
     const uint64_t d = rows(c_.d_model);
-    plan_.activations = c_.n_layers * (saved_by_attention() + saved_by_mlp()) + d;
-    // The last product of the last layer, while its input still exists as floats.
+    const bool again = spec_.gradient_checkpointing;
+    plan_.activations = c_.n_layers * (again ? d : saved_by_layer()) + d;
     ledger_.hold(plan_.activations, "forward");
-    ledger_.touch(rows(c_.d_ff) + d, "forward");
+    // The last product of the last layer, while its input still exists as floats; or, where nothing
+    // is saved, the GLU's norm, while its input and the GLU's exist.
+    ledger_.touch(again ? 4 * rows(c_.d_ff) + 3 * d : rows(c_.d_ff) + d, "forward");
     // The head: hidden states, both gradients that it saves, one chunk of logits.
     const uint64_t chunk = std::min(kHeadChunk, n_);
     const uint64_t logits = chunk * c_.vocab_size * kFloat + converted(chunk * c_.vocab_size);
@@ -197,11 +203,11 @@ class Walk {
     const uint64_t d = rows(c_.d_model), q = rows(c_.q_dim()), kv = rows(c_.kv_dim());
     backward_product(c_.q_dim(), {c_.d_model});
     if (c_.sub_norm) backward_norm(c_.q_dim());
-    ledger_.touch(q, "backward");             // regathered by KV head
-    ledger_.hold(q + 2 * kv, "backward");     // of queries, keys, values
-    ledger_.release(q + q + 2 * kv + q);      // dy; what attention saved: q, k, v, o
-    ledger_.touch(q, "backward");             // rotated back
-    ledger_.release(q + kv);                  // queries and keys before their rotation
+    ledger_.touch(q, "backward");  // regathered by KV head
+    ledger_.hold(q + 2 * kv, "backward");  // of queries, keys, values
+    ledger_.release(q + q + 2 * kv + q);  // dy; what attention saved: q, k, v, o
+    ledger_.touch(q, "backward");  // rotated back
+    ledger_.release(q + kv);  // queries and keys before their rotation
     backward_product(c_.d_model, {c_.q_dim(), c_.kv_dim(), c_.kv_dim()});
     ledger_.release(q + 2 * kv);
     backward_norm(c_.d_model);
@@ -209,15 +215,26 @@ class Walk {
     ledger_.release(d);
   }
 
+  // Gradient checkpointing: a layer's input becomes all that the layer saves, its output, and the
+  // gradient of that, which lives until the layer is done.
+  void run_again() {
+    const uint64_t d = rows(c_.d_model);
+    ledger_.hold(saved_by_layer() - d, "backward");
+    ledger_.touch(rows(c_.d_ff) + 2 * d, "backward");
+    ledger_.hold(2 * d, "backward");
+  }
+
   void backward() {
     const uint64_t d = rows(c_.d_model);
     const uint64_t table = table_.size() * kFloat;
     ledger_.hold(d + table, "backward");  // the head's gradients, times the loss'
-    ledger_.release(d + table);           // as they were saved
+    ledger_.release(d + table);  // as they were saved
     backward_norm(c_.d_model);
     for (uint32_t layer = 0; layer < c_.n_layers; ++layer) {
+      if (spec_.gradient_checkpointing) run_again();
       backward_mlp();
       backward_attention();
+      if (spec_.gradient_checkpointing) ledger_.release(2 * d);
     }
     ledger_.touch(table, "backward");  // of the embedding's rows, beside the head's
     if (!c_.tied_embeddings) ledger_.hold(table, "backward");
@@ -246,7 +263,7 @@ class Walk {
   const job::TrainSpec& spec_;
   const ModelConfig& c_;
   uint64_t batch_;  // tokens of a step
-  uint64_t n_;      // tokens whose activations exist at once
+  uint64_t n_;  // tokens whose activations exist at once
   uint64_t compute_;
   std::vector<Matrix> layers_;
   Matrix table_;

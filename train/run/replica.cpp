@@ -3,14 +3,11 @@
 #include "base/check.h"
 #include "train/loss/format_loss.h"
 #include "train/run/gradient_step.h"
+#include "train/run/precision.h"
 #include "train/teach/on_policy.h"
 
 namespace tristill::train {
 namespace {
-
-at::ScalarType compute_type(const job::TrainSpec& spec) {
-  return spec.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
-}
 
 PackingOptions packing_of(const job::TrainSpec& spec) {
   return {.rows = std::max<int64_t>(1, spec.batch_tokens / spec.sequence_length),
@@ -48,17 +45,20 @@ Replica::Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& rank
       ranks_(ranks),
       stop_(stop),
       packing_(packing_of(spec)),
-      student_(spec.model, spec.quantized, compute_type(spec), spec.seed,
+      student_(spec.model, spec.quantized, compute_type(spec.precision), spec.seed,
                ternary_rule(spec.quantization), device),
       owners_(owners_of(student_, ranks.size())),
-      optimizer_(spec.optimizer, student_.parameters(), compute_type(spec), {owners_, &ranks}),
-      batches_(std::move(data.sources), data.tokenizer, packing_),
+      optimizer_(spec.optimizer, student_.parameters(), compute_type(spec.precision),
+                 {owners_, &ranks}),
+      batches_(BatchStream(std::move(data.sources), data.tokenizer, packing_)),
+      loss_scale_(spec.precision == job::Precision::fp16),
       structural_(
           structural_tokens(*data.tokenizer, spec.model.vocab_size, spec.loss.format_characters)),
       eos_(data.tokenizer->special().eos),
       teachers_(std::move(data.teachers)),
       exchange_(student_, owners_, ranks) {
   student_.record_states(teachers_.student_layer());
+  student_.recompute_blocks(spec.gradient_checkpointing);
 }
 
 void Replica::tell(Order order, double a, double b, double c) {
@@ -74,6 +74,10 @@ void Replica::take_share() {
   ranks_.broadcast(place);
   const auto* numbers = place.data_ptr<int64_t>();
   batches_.seek(*Cursor::from_numbers({numbers, numbers + place.numel()}, batches_.sources()));
+  torch::Tensor scale = torch::tensor(loss_scale_.to_numbers(), at::kDouble);
+  ranks_.broadcast(scale);
+  const auto* state = scale.data_ptr<double>();
+  CHECK(loss_scale_.from_numbers({state, state + scale.numel()}).has_value());
 }
 
 Batch Replica::next_batch() {
@@ -87,15 +91,17 @@ Batch Replica::next_batch() {
 }
 
 StepReport Replica::take_step(double lr_share, double decay_share, bool record_gains) {
-  Gradients branch =
-      gradients_of(student_, batches_.next(), loss_weights(spec_, structural_),
-                   {spec_.micro_batches, ranks_.rank(), ranks_.size()},
-                   record_gains && ranks_.leads(), teachers_.empty() ? nullptr : &teachers_);
+  LossWeights weights = loss_weights(spec_, structural_);
+  weights.scale = loss_scale_.scale();
+  Gradients branch = gradients_of(
+      student_, next_batch(), weights, {spec_.micro_batches, ranks_.rank(), ranks_.size()},
+      record_gains && ranks_.leads(), teachers_.empty() ? nullptr : &teachers_);
   int64_t votes = stop_ ? 1 : 0;
   StepReport report;
   report.sums = exchange_.reduce(std::move(branch), votes);
   report.stop_wanted = votes > 0;
   report.norm = optimizer_.step(lr_share, decay_share);
+  report.overflowed = loss_scale_.count(report.sums.weighted, report.norm);
   return report;
 }
 

@@ -10,11 +10,12 @@
 #include <map>
 #include <string>
 
-#include "train/data/packing.h"
+#include "train/data/prefetch.h"
 #include "train/distributed/rank_group.h"
 #include "train/distributed/shard_exchange.h"
 #include "train/job/spec.h"
 #include "train/optim/optimizer.h"
+#include "train/run/loss_scale.h"
 #include "train/run/quantization.h"
 #include "train/run/training_data.h"
 #include "train/student/student.h"
@@ -26,6 +27,7 @@ struct StepReport {
   LossSums sums;
   double norm = 0;  // of the gradient, before clipping
   bool stop_wanted = false;  // by a signal to any rank
+  bool overflowed = false;  // left out because the loss scale was too large for it
 };
 
 class Replica {
@@ -37,10 +39,12 @@ class Replica {
 
   Student& student() { return student_; }
   Optimizer& optimizer() { return optimizer_; }
-  BatchStream& batches() { return batches_; }
+  Prefetch& batches() { return batches_; }
+  LossScale& loss_scale() { return loss_scale_; }
   const PackingOptions& packing() const { return packing_; }
 
-  // Rank 0's calls. Its weights, optimiser's state and place in the data become everybody's.
+  // Rank 0's calls. Its weights, optimiser's state, loss scale and place in the data become
+  // everybody's.
   void share();
   // The next batch, from the data to the stepped weights; refresh follows.
   StepReport step(double lr_share, double decay_share, bool record_gains);
@@ -72,7 +76,8 @@ class Replica {
   Student student_;
   std::vector<int> owners_;
   Optimizer optimizer_;
-  BatchStream batches_;
+  Prefetch batches_;
+  LossScale loss_scale_;
   std::vector<uint8_t> structural_;  // of the vocabulary, for the format loss
   TokenId eos_;
   Teachers teachers_;

@@ -7,6 +7,7 @@
 #include "train/optim/optimizer.h"
 #include "train/run/gradient_step.h"
 #include "train/run/memory_meter.h"
+#include "train/run/precision.h"
 #include "train/student/student.h"
 
 namespace tristill::train {
@@ -57,11 +58,11 @@ StepTrial try_steps(const job::TrainSpec& spec, int steps, torch::Device device)
   device::restart_peak(device);
   StepTrial trial;
   auto start = Clock::now();
-  const at::ScalarType compute =
-      spec.precision == job::Precision::bf16 ? at::kBFloat16 : at::kFloat;
+  const at::ScalarType compute = compute_type(spec.precision);
   Student student(spec.model, spec.quantized, compute, spec.seed, ternary_rule(spec.quantization),
                   device);
   Optimizer optimizer(spec.optimizer, student.parameters(), compute);
+  student.recompute_blocks(spec.gradient_checkpointing);
   if (spec.quantization.lambda_warmup_steps > 0) student.set_strength(0);
   student.refresh();
   trial.setup_seconds = seconds_since(start);

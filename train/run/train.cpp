@@ -11,13 +11,13 @@
 #include "model/format/model_file.h"
 #include "train/checkpoint.h"
 #include "train/convert/full_weights.h"
-#include "train/data/packing.h"
 #include "train/device/place.h"
 #include "train/eval/bits_per_byte.h"
 #include "train/export.h"
 #include "train/optim/optimizer.h"
 #include "train/optim/schedule.h"
 #include "train/run/health_guard.h"
+#include "train/run/precision.h"
 #include "train/run/quantization.h"
 #include "train/run/replica.h"
 #include "train/run/training_data.h"
@@ -27,6 +27,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kCheckpointsKept = 2;
+constexpr const char* kLossScaleName = "run.loss_scale";
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -59,12 +60,14 @@ class TrainRun {
 
  private:
   Result<void> load_weights(const Checkpoint& checkpoint, bool first = false);
+  Result<void> load_loss_scale(const Checkpoint& checkpoint);
   Result<void> start_from_full_weights();
   Result<void> take_first_weights();
   double fraction() const;
   double eta_seconds() const;
   void prepare_step();
   void train_step();
+  void count_health(const LossSums& sums, double norm, double rate, double decay);
   void scale_first_weights();
   void report_metrics(const LossSums& sums, double norm, double multiplier);
   void report_alarm(const job::HealthAlarm& alarm);
@@ -89,7 +92,7 @@ class TrainRun {
   Replica replica_;
   Student& student_;
   Optimizer& optimizer_;
-  BatchStream& batches_;
+  Prefetch& batches_;
   HealthGuard health_;
 
   int64_t step_ = 0;
@@ -231,6 +234,15 @@ void TrainRun::prepare_step() {
   replica_.refresh(due);
 }
 
+// A checkpoint of another precision has none: the scale then starts anew.
+Result<void> TrainRun::load_loss_scale(const Checkpoint& checkpoint) {
+  const auto found = checkpoint.tensors.find(kLossScaleName);
+  if (found == checkpoint.tensors.end()) return {};
+  const torch::Tensor state = found->second.to(at::kDouble).contiguous();
+  const auto* numbers = state.data_ptr<double>();
+  return replica_.loss_scale().from_numbers({numbers, numbers + state.numel()});
+}
+
 Result<void> TrainRun::resume() {
   std::string skipped;
   const auto checkpoint = load_newest_checkpoint(directory_.checkpoints(), skipped);
@@ -248,6 +260,7 @@ Result<void> TrainRun::resume() {
   auto cursor = Cursor::from_numbers({place, place + places->second.numel()}, batches_.sources());
   if (!cursor) return cursor.error();
   batches_.seek(*cursor);
+  if (auto loaded = load_loss_scale(*checkpoint); !loaded) return loaded;
   step_ = checkpoint->step;
   tokens_ = tokens_at_report_ = numbers->second[0].item<double>();
   elapsed_before_ = numbers->second[1].item<double>();
@@ -269,6 +282,10 @@ Result<void> TrainRun::save() {
   checkpoint.health.timestamp =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   checkpoint.tensors[HealthGuard::kStateName] = health_.state();
+  if (const LossScale& scale = replica_.loss_scale(); scale.used()) {
+    checkpoint.health.skipped_steps += scale.skipped_steps();
+    checkpoint.tensors[kLossScaleName] = torch::tensor(scale.to_numbers(), at::kDouble);
+  }
   for (const NamedParameter& parameter : student_.parameters()) {
     checkpoint.tensors["weights." + parameter.name] = parameter.tensor.detach().cpu();
   }
@@ -326,6 +343,10 @@ void TrainRun::report_metrics(const LossSums& sums, double norm, double multipli
   event.numbers["tokens_per_second"] = (tokens_ - tokens_at_report_) / seconds;
   event.numbers["lr"] = optimizer_.matrix_rate(multiplier);
   event.numbers["grad_norm"] = norm;
+  if (const LossScale& scale = replica_.loss_scale(); scale.used()) {
+    event.numbers["loss_scale"] = scale.scale();
+    event.numbers["skipped_steps"] = static_cast<double>(scale.skipped_steps());
+  }
   if (spec_.quantized) event.numbers["activation_bits"] = quantization_.activation_bits;
   if (quantization_.strength < 1) event.numbers["quantization"] = quantization_.strength;
   tokens_at_report_ = tokens_;
@@ -343,6 +364,14 @@ void TrainRun::report_alarm(const job::HealthAlarm& alarm) {
                  .texts = {{"alarm", alarm.code}, {"param", alarm.param}}});
 }
 
+void TrainRun::count_health(const LossSums& sums, double norm, double rate, double decay) {
+  if (!std::isfinite(norm) || !std::isfinite(sums.weighted)) {
+    events_.warn("step " + std::to_string(step_) + " was not finite and was left out");
+  }
+  const double labels = static_cast<double>(std::max<int64_t>(sums.tokens, 1));
+  failure_ = health_.count(sums.weighted / labels, norm, rate, decay);
+}
+
 void TrainRun::train_step() {
   const auto step_started = Clock::now();
   const bool looks = (step_ + 1) % spec_.log_every == 0 || step_ == 0;
@@ -350,19 +379,20 @@ void TrainRun::train_step() {
   const double share = step_ > 0 ? progress / static_cast<double>(step_) : 0.001;
   const double multiplier = schedule_multiplier(spec_.optimizer, progress, share);
   const double decay_share = decay_multiplier(spec_.optimizer, progress);
-  const auto [sums, norm, stop_wanted] = replica_.step(multiplier, decay_share, looks);
+  const auto [sums, norm, stop_wanted, overflowed] = replica_.step(multiplier, decay_share, looks);
   stop_wanted_ = stop_wanted;
   ++step_;
   tokens_ += static_cast<double>(sums.tokens);
   prepare_step();
   const double rate = optimizer_.matrix_rate(multiplier);
   seconds_a_step_ = seconds_since(step_started);
-  if (!std::isfinite(norm) || !std::isfinite(sums.weighted)) {
-    events_.warn("step " + std::to_string(step_) + " was not finite and was left out");
+  if (overflowed) {
+    events_.info("step " + std::to_string(step_) +
+                 " overflowed in fp16 and was left out; the loss scale is now " +
+                 std::to_string(static_cast<int64_t>(replica_.loss_scale().scale())));
+  } else {
+    count_health(sums, norm, rate, rate * spec_.optimizer.weight_decay * decay_share);
   }
-  const double labels = static_cast<double>(std::max<int64_t>(sums.tokens, 1));
-  failure_ = health_.count(sums.weighted / labels, norm, rate,
-                           rate * spec_.optimizer.weight_decay * decay_share);
   if (looks) report_metrics(sums, norm, multiplier);
 }
 
@@ -510,10 +540,13 @@ void set_threads(const job::TrainSpec& spec, const RankGroup& ranks) {
   at::set_num_threads(std::max(1, wanted / sharing));
 }
 
-// Teachers in the process compute by the CPU's kernels.
+// Where the run computes, if it can there what it is told to. Teachers in the process compute by
+// the CPU's kernels.
 Result<torch::Device> device_for(const job::TrainSpec& spec, const RankGroup& ranks) {
   auto device = choose_device(spec.device, ranks.local_rank(), cuda_devices());
-  if (device && !device->is_cpu() && !spec.teaching.teachers.empty()) {
+  if (!device) return device;
+  if (auto used = use_precision(spec.precision, *device); !used) return used.error();
+  if (!device->is_cpu() && !spec.teaching.teachers.empty()) {
     return Error{ErrorCode::invalid_argument,
                  "teaching.teachers are asked on the CPU only, and this run would be on " +
                      device->str() + "; set device to cpu, or distil from data.traces",

@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "train/device/ops.h"
 #include "train/student/attention.h"
+#include "train/student/recompute.h"
 
 namespace tristill::train {
 namespace {
@@ -63,6 +64,12 @@ LinearWeight frozen_matrix(const IntegerMatrix& matrix, bool ternary) {
   return LinearWeight::frozen(std::move(copied), torch::tensor(matrix.scale),
                               frozen_gain(matrix.bias),
                               ternary ? LinearMode::ternary : LinearMode::int8);
+}
+
+double gain_of(const Tensor& branch, const Tensor& residual) {
+  const torch::NoGradGuard no_grad;
+  const double over = residual.square().mean().item<double>();
+  return std::sqrt(branch.square().mean().item<double>() / std::max(over, 1e-30));
 }
 
 std::array<LinearWeight*, 7> linears(Block& block) {
@@ -229,13 +236,6 @@ void Student::calibrate_sub_norms(const Tensor& tokens, const Tensor& segment_st
   calibrating_ = false;
 }
 
-void Student::record_gain(const Tensor& branch, const Tensor& residual) const {
-  if (!recording_) return;
-  const torch::NoGradGuard no_grad;
-  const double over = residual.square().mean().item<double>();
-  gains_.push_back(std::sqrt(branch.square().mean().item<double>() / std::max(over, 1e-30)));
-}
-
 Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& segment_start) const {
   const int64_t batch = segment_start.size(0);
   const int64_t tokens = segment_start.size(1);
@@ -268,6 +268,17 @@ Tensor Student::mlp(const Block& block, const Tensor& x) const {
   return linear_group(inner, {&block.down}, config_.down_limit())[0];
 }
 
+Tensor Student::through(const Block& block, const Tensor& h, const Tensor& first_seen,
+                        std::vector<double>* gains) const {
+  const Tensor attended =
+      attention(block, rms_norm(h, block.attn_norm, config_.norm_eps), first_seen);
+  if (gains != nullptr) gains->push_back(gain_of(attended, h));
+  const Tensor between = h + attended;
+  const Tensor transformed = mlp(block, rms_norm(between, block.ffn_norm, config_.norm_eps));
+  if (gains != nullptr) gains->push_back(gain_of(transformed, between));
+  return between + transformed;
+}
+
 Tensor Student::hidden(const Tensor& given_tokens, const Tensor& given_start) const {
   CHECK(given_tokens.dim() == 2 && given_tokens.size(1) <= config_.max_context);
   const Tensor tokens = given_tokens.to(device_);
@@ -280,13 +291,10 @@ Tensor Student::hidden(const Tensor& given_tokens, const Tensor& given_start) co
       window == 0 ? segment_start : at::maximum(segment_start, positions - (window - 1));
   Tensor h = EmbeddingRows::apply(embedding_.latent(), &embedding_, tokens.reshape({-1}));
   for (const Block& block : blocks_) {
-    const Tensor attended =
-        attention(block, rms_norm(h, block.attn_norm, config_.norm_eps), first_seen);
-    record_gain(attended, h);
-    h = h + attended;
-    const Tensor transformed = mlp(block, rms_norm(h, block.ffn_norm, config_.norm_eps));
-    record_gain(transformed, h);
-    h = h + transformed;
+    const auto run = [this, &block, first_seen](const Tensor& x, Pass pass) {
+      return through(block, x, first_seen, recording_ && pass == Pass::forward ? &gains_ : nullptr);
+    };
+    h = recomputing_ ? recomputed(h, run) : run(h, Pass::forward);
   }
   return rms_norm(h, output_norm_, config_.norm_eps);
 }
@@ -305,7 +313,7 @@ Tensor Student::loss(const Batch& batch, const LossWeights& weights, LossSums& s
   sums.relation = relation.item<double>();
   const int64_t labelled = whole ? whole->labelled : sums.tokens;
   sums.weighted += weights.relation * sums.relation * static_cast<double>(labelled);
-  return loss + weights.relation * relation;
+  return loss + weights.scale * weights.relation * relation;
 }
 
 Tensor Student::logits(const Tensor& tokens, const Tensor& segment_start) const {

@@ -74,6 +74,9 @@ class Student {
   // How much the layers of the blocks are quantised, from the next refresh() on: 1 is as served.
   void set_strength(double strength) { strength_ = strength; }
 
+  // Blocks keep their input only, and run again in the backward pass: train/student/recompute.h.
+  void recompute_blocks(bool on) { recomputing_ = on; }
+
   // Hidden states after the final norm, [N, D].
   torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& segment_start) const;
   // Mean loss over labelled tokens (scalar), or the share of a batch that is part of one with
@@ -110,7 +113,9 @@ class Student {
                           const torch::Tensor& segment_start) const;
   torch::Tensor mlp(const Block& block, const torch::Tensor& x) const;
   torch::Tensor sub_norm(const torch::Tensor& x, const torch::Tensor& gain) const;
-  void record_gain(const torch::Tensor& branch, const torch::Tensor& residual) const;
+  // One block, from the residual stream to the residual stream. gains: record_gains's, or null.
+  torch::Tensor through(const Block& block, const torch::Tensor& h, const torch::Tensor& first_seen,
+                        std::vector<double>* gains) const;
 
   ModelConfig config_;
   bool quantized_;
@@ -125,6 +130,7 @@ class Student {
   RopeTable rope_;
   double strength_ = 1.0;
   bool recording_ = false;
+  bool recomputing_ = false;
   mutable std::vector<double> gains_;
   bool calibrating_ = false;
   int64_t recorded_layer_ = -1;

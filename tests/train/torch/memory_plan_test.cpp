@@ -68,6 +68,26 @@ TEST(MemoryPlan, KnowsMicroBatches) {
   expect_close(spec);
 }
 
+TEST(MemoryPlan, KnowsGradientCheckpointing) {
+  job::TrainSpec spec = small_job();
+  spec.model.n_layers = 8;
+  spec.batch_tokens = 2048;
+  const uint64_t kept = plan_memory(spec).peak;
+  spec.gradient_checkpointing = true;
+  EXPECT_LT(plan_memory(spec).peak, kept / 2);
+  expect_close(spec);
+  spec.micro_batches = 4;
+  expect_close(spec);
+  spec.micro_batches = 1;
+  spec.precision = job::Precision::fp32;
+  spec.model.sub_norm = false;
+  spec.model.qk_norm = false;
+  expect_close(spec);
+  spec.quantized = false;
+  spec.model.weights = WeightKind::int8;
+  expect_close(spec);
+}
+
 TEST(MemoryPlan, KnowsModelsWithoutNorms) {
   job::TrainSpec spec = small_job();
   spec.model.sub_norm = false;

@@ -90,6 +90,10 @@ TEST_F(RunTest, TeachersAreAskedAndOwnWordsAreTheSameAfterAResume) {
   fs::remove(parts.model());
   ASSERT_TRUE(run(parts, file));
   EXPECT_EQ(*read_file(parts.model()), *read_file(straight.model()));
+  file.train().teaching.on_policy_share = 0;
+  const auto listening = directory("listening");
+  ASSERT_TRUE(run(listening, file));
+  EXPECT_NE(*read_file(listening.model()), *read_file(straight.model()));
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ struct PanelMatrix {
   size_t cols = 0;
   uint8_t* data = nullptr;   // of the model's memory
   std::vector<float> scale;  // [rows] when scaled_by_row(kind), else one a half panel, [rows / 16]
-  std::vector<float> bias;   // [rows], -0 where a part has none; empty: no part has one
+  std::vector<float> bias;  // [rows], -0 where a part has none; empty: no part has one
 
   size_t n_panels() const { return rows / kernels::kPanelRows; }
   size_t bytes() const { return n_panels() * kernels::panel_bytes(kind, cols); }

@@ -14,6 +14,7 @@
 #include "base/atomic_file.h"
 #include "base/check.h"
 #include "base/exit_code.h"
+#include "base/seconds_since.h"
 #include "bench/limits.h"
 #if defined(TRISTILL_CUDA)
 #include "bench/limits_cuda.h"
@@ -43,10 +44,6 @@ struct Options {
   std::string write;      // file for the random model
   std::string tokenizer;  // SentencePiece model for it
 };
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::vector<engine::Generation> submit(engine::Engine& engine, uint32_t n_sequences,
                                        uint32_t prompt_tokens, uint32_t output_tokens) {

@@ -54,17 +54,22 @@ Result<void> resolve_data(const job::DataSpec& data, const NamedInputs& inputs,
   return {};
 }
 
+// The file of a served model; param is the field that names it.
+Result<std::string> served_model(const std::string& name, std::string param,
+                                 const NamedInputs& inputs) {
+  const auto file = look_up(inputs.model, name);
+  if (file) return file->string();
+  return Error{ErrorCode::invalid_argument,
+               "model \"" + name + "\" is not served here; GET /v1/models lists the models",
+               std::move(param)};
+}
+
 Result<void> resolve_tokenizer(const job::TokenizerSpec& tokenizer, const NamedInputs& inputs,
                                job::JobFile& file) {
   if (!tokenizer.from_model.empty()) {
-    const auto model = look_up(inputs.model, tokenizer.from_model);
-    if (!model) {
-      return Error{ErrorCode::invalid_argument,
-                   "model \"" + tokenizer.from_model +
-                       "\" is not served here; GET /v1/models lists the models",
-                   "tokenizer.from_model"};
-    }
-    file.tokenizer_model = model->string();
+    auto model = served_model(tokenizer.from_model, "tokenizer.from_model", inputs);
+    if (!model) return model.error();
+    file.tokenizer_model = std::move(*model);
   }
   if (!tokenizer.from_job.empty()) {
     const job::JobDirectory other{inputs.data_dir / "jobs" / tokenizer.from_job};
@@ -84,14 +89,10 @@ Result<void> resolve_tokenizer(const job::TokenizerSpec& tokenizer, const NamedI
 Result<void> resolve_teachers(const job::TeachingSpec& teaching, const NamedInputs& inputs,
                               job::JobFile& file) {
   for (size_t i = 0; i < teaching.teachers.size(); ++i) {
-    const auto model = look_up(inputs.model, teaching.teachers[i].model);
-    if (!model) {
-      return Error{ErrorCode::invalid_argument,
-                   "model \"" + teaching.teachers[i].model +
-                       "\" is not served here; GET /v1/models lists the models",
-                   "teaching.teachers[" + std::to_string(i) + "].model"};
-    }
-    file.teachers.push_back(model->string());
+    auto model = served_model(teaching.teachers[i].model,
+                              "teaching.teachers[" + std::to_string(i) + "].model", inputs);
+    if (!model) return model.error();
+    file.teachers.push_back(std::move(*model));
   }
   return {};
 }

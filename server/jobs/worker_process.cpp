@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/atomic_file.h"
+#include "base/exec_list.h"
 #include "base/file_lock.h"
 #include "base/log.h"
 
@@ -43,13 +44,6 @@ std::vector<std::string> worker_environment() {
     if (const char* value = std::getenv(name)) variables.push_back(std::string(name) + "=" + value);
   }
   return variables;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> list;
-  for (std::string& text : texts) list.push_back(text.data());
-  list.push_back(nullptr);
-  return list;
 }
 
 // posix_spawn's two option objects, freed whatever happens.
@@ -116,8 +110,8 @@ Result<WorkerProcess> WorkerProcess::spawn(const std::filesystem::path& binary,
   prepare(options, directory);
   std::vector<std::string> arguments = {binary.string(), directory.root.string()};
   std::vector<std::string> environment = worker_environment();
-  auto argument_list = pointers(arguments);
-  auto environment_list = pointers(environment);
+  auto argument_list = exec_list(arguments);
+  auto environment_list = exec_list(environment);
   pid_t pid = 0;
   const int status = ::posix_spawn(&pid, binary.c_str(), &options.actions, &options.attributes,
                                    argument_list.data(), environment_list.data());

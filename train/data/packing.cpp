@@ -9,7 +9,6 @@ namespace tristill::train {
 namespace {
 
 constexpr size_t kMinRoom = 16;  // a segment shorter than this is not worth starting
-constexpr int64_t kNoLabel = -100;
 // Kept free for what turning adds: the control tokens, and pieces that a cut splits.
 constexpr size_t kFimRoom = kFimControlTokens + 4;
 static_assert(kMinRoom > kFimRoom);

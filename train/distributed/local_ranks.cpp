@@ -13,6 +13,7 @@
 #include <csignal>
 #include <system_error>
 
+#include "base/exec_list.h"
 #include "base/exit_code.h"
 
 extern char** environ;
@@ -43,13 +44,6 @@ std::vector<std::string> environment_of(const RankPlace& place, int rank) {
   return variables;
 }
 
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> list;
-  for (std::string& text : texts) list.push_back(text.data());
-  list.push_back(nullptr);
-  return list;
-}
-
 }  // namespace
 
 LocalRanks::LocalRanks(const std::filesystem::path& directory, int size) {
@@ -61,7 +55,7 @@ LocalRanks::LocalRanks(const std::filesystem::path& directory, int size) {
     std::vector<std::string> variables = environment_of(place_, rank);
     Child child{.rank = rank};
     const int error = ::posix_spawn(&child.pid, "/proc/self/exe", nullptr, nullptr,
-                                    pointers(arguments).data(), pointers(variables).data());
+                                    exec_list(arguments).data(), exec_list(variables).data());
     if (error != 0) throw std::system_error(error, std::generic_category(), "cannot start a rank");
     children_.push_back(child);
   }

@@ -18,6 +18,8 @@ Error bad(std::string message, std::string param) {
 
 }  // namespace
 
+Error wrong(const char* param, std::string message) { return bad(std::move(message), param); }
+
 Result<json> parse_json_object(std::string_view text) {
   if (nests_deeper_than(kMaxDepth, text))
     return bad("the JSON is nested deeper than 16 levels", "");

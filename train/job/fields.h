@@ -16,6 +16,9 @@
 
 namespace tristill::job {
 
+// A refusal that no field makes alone.
+Error wrong(const char* param, std::string message);
+
 // Text -> JSON object; nesting is capped before parsing. Errors: invalid_argument.
 Result<nlohmann::json> parse_json_object(std::string_view text);
 

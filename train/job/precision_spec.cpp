@@ -8,7 +8,7 @@ namespace {
 constexpr double kLeastInitScale = 1e-2;
 
 Error refused(const char* param, const std::string& message) {
-  return {ErrorCode::invalid_argument, std::string(param) + message, param};
+  return wrong(param, param + message);
 }
 
 }  // namespace

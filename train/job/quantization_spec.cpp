@@ -20,44 +20,41 @@ std::string name_of(WeightRule rule) {
   return {};
 }
 
-Error bad(const char* param, std::string message) {
-  return Error{ErrorCode::invalid_argument, std::move(message), param};
-}
-
 Result<void> check_flip(const QuantizationSpec& q, const BudgetSpec& budget) {
   constexpr auto kTokens = "quantization.flip_to_a4_at_tokens";
   constexpr auto kShare = "quantization.flip_to_a4_at_share";
   if (q.flip_to_a4_at_tokens && q.flip_to_a4_at_share) {
-    return bad(kShare, std::string(kShare) +
-                           " and flip_to_a4_at_tokens both name the flip; "
-                           "give one of them");
+    return wrong(kShare, std::string(kShare) +
+                             " and flip_to_a4_at_tokens both name the flip; "
+                             "give one of them");
   }
   const char* given = q.flip_to_a4_at_tokens ? kTokens : kShare;
   if (!q.flip_to_a4_at_tokens && !q.flip_to_a4_at_share) return {};
   if (q.activation_bits == 4) {
-    return bad(given, std::string(given) +
-                          " flips from 8 bits to 4, but activation_bits is 4 "
-                          "from the start; leave one of them out");
+    return wrong(given, std::string(given) +
+                            " flips from 8 bits to 4, but activation_bits is 4 "
+                            "from the start; leave one of them out");
   }
   if (q.flip_to_a4_at_share && !budget.max_tokens) {
-    return bad(kShare, std::string(kShare) +
-                           " is a share of budget.max_tokens, which is not "
-                           "given; give it, or flip_to_a4_at_tokens");
+    return wrong(kShare, std::string(kShare) +
+                             " is a share of budget.max_tokens, which is not "
+                             "given; give it, or flip_to_a4_at_tokens");
   }
   if (budget.max_tokens && *flip_tokens(q, budget) >= *budget.max_tokens) {
-    return bad(given, std::string(given) +
-                          " lies at or beyond budget.max_tokens: the job would "
-                          "never train with 4 bits; lower it");
+    return wrong(given, std::string(given) +
+                            " lies at or beyond budget.max_tokens: the job would "
+                            "never train with 4 bits; lower it");
   }
   return {};
 }
 
 Result<void> check_weights(const QuantizationSpec& q) {
   if (q.weights == WeightRule::absmean || q.lambda_warmup_steps == 0) return {};
-  return bad("quantization.lambda_warmup_steps",
-             "quantization.lambda_warmup_steps mixes ternary weights with those of full precision, "
-             "which is absmean's alone, but quantization.weights is " +
-                 name_of(q.weights) + "; leave it out, or set weights to absmean");
+  return wrong(
+      "quantization.lambda_warmup_steps",
+      "quantization.lambda_warmup_steps mixes ternary weights with those of full precision, "
+      "which is absmean's alone, but quantization.weights is " +
+          name_of(q.weights) + "; leave it out, or set weights to absmean");
 }
 
 }  // namespace
@@ -98,26 +95,27 @@ Result<void> check_quantization(const QuantizationSpec& q, const BudgetSpec& bud
   const bool four = q.activation_bits == 4 || flips;
   if (!quantized && (four || !q.keep_a8_before_down || q.lambda_warmup_steps > 0 ||
                      q.weights != WeightRule::absmean)) {
-    return bad("quantization",
-               "quantization is for students that are quantised; leave it out, or "
-               "set quantized to true");
+    return wrong("quantization",
+                 "quantization is for students that are quantised; leave it out, or "
+                 "set quantized to true");
   }
   if (auto ok = check_weights(q); !ok) return ok;
   if (auto ok = check_flip(q, budget); !ok) return ok;
   if (!q.keep_a8_before_down && !four) {
-    return bad("quantization.keep_a8_before_down",
-               "quantization.keep_a8_before_down is false, but nothing has 4 bits; give "
-               "activation_bits 4 or a flip, or leave it out");
+    return wrong("quantization.keep_a8_before_down",
+                 "quantization.keep_a8_before_down is false, but nothing has 4 bits; give "
+                 "activation_bits 4 or a flip, or leave it out");
   }
   if (!q.keep_a8_before_down && !model.ternary_mlp) {
-    return bad("quantization.keep_a8_before_down",
-               "quantization.keep_a8_before_down is false, but down_proj is not ternary; leave it "
-               "out, or set model.ternary_mlp to true");
+    return wrong(
+        "quantization.keep_a8_before_down",
+        "quantization.keep_a8_before_down is false, but down_proj is not ternary; leave it "
+        "out, or set model.ternary_mlp to true");
   }
   if (budget.max_steps && q.lambda_warmup_steps >= *budget.max_steps && q.lambda_warmup_steps > 0) {
-    return bad("quantization.lambda_warmup_steps",
-               "quantization.lambda_warmup_steps is not below budget.max_steps: no step would be "
-               "wholly quantised; lower it");
+    return wrong("quantization.lambda_warmup_steps",
+                 "quantization.lambda_warmup_steps is not below budget.max_steps: no step would be "
+                 "wholly quantised; lower it");
   }
   return {};
 }

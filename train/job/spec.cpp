@@ -57,28 +57,24 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.whole("eval_every", 0, 1 << 30, spec.eval_every);
 }
 
-Error bad(const char* param, std::string message) {
-  return Error{ErrorCode::invalid_argument, std::move(message), param};
-}
-
 // Gradients are summed as a binary tree over micro-batches, of which a rank has a whole branch.
 Result<void> check_parts(const TrainSpec& spec) {
   if (!std::has_single_bit(spec.micro_batches)) {
-    return bad("micro_batches", "micro_batches is " + std::to_string(spec.micro_batches) +
-                                    "; accepted is a power of two");
+    return wrong("micro_batches", "micro_batches is " + std::to_string(spec.micro_batches) +
+                                      "; accepted is a power of two");
   }
   const uint32_t rows = spec.batch_tokens / spec.sequence_length;
   if (rows % spec.micro_batches != 0) {
-    return bad("micro_batches",
-               "micro_batches is " + std::to_string(spec.micro_batches) + " and a batch has " +
-                   std::to_string(rows) +
-                   " rows (batch_tokens / sequence_length); accepted is a power of two that "
-                   "divides the rows");
+    return wrong("micro_batches",
+                 "micro_batches is " + std::to_string(spec.micro_batches) + " and a batch has " +
+                     std::to_string(rows) +
+                     " rows (batch_tokens / sequence_length); accepted is a power of two that "
+                     "divides the rows");
   }
   if (!std::has_single_bit(spec.ranks) || spec.micro_batches % spec.ranks != 0) {
-    return bad("ranks", "ranks is " + std::to_string(spec.ranks) +
-                            "; accepted is a power of two of at most micro_batches, which is " +
-                            std::to_string(spec.micro_batches));
+    return wrong("ranks", "ranks is " + std::to_string(spec.ranks) +
+                              "; accepted is a power of two of at most micro_batches, which is " +
+                              std::to_string(spec.micro_batches));
   }
   return {};
 }
@@ -87,29 +83,30 @@ Result<void> check_parts(const TrainSpec& spec) {
 Result<void> check_teachers(const TrainSpec& spec) {
   if (spec.teaching.teachers.empty()) return {};
   if (spec.loss.kd_weight == 0 && spec.teaching.relation_weight == 0) {
-    return bad("loss.kd_weight",
-               "loss.kd_weight is 0 and teaching.relation_weight too: the teachers would be asked "
-               "for nothing; raise one of them, or leave teaching out");
+    return wrong(
+        "loss.kd_weight",
+        "loss.kd_weight is 0 and teaching.relation_weight too: the teachers would be asked "
+        "for nothing; raise one of them, or leave teaching out");
   }
   if (spec.gradient_checkpointing && spec.teaching.relation_weight > 0) {
-    return bad("gradient_checkpointing",
-               "gradient_checkpointing keeps no queries, keys and values, which "
-               "teaching.relation_weight compares; leave one of them out");
+    return wrong("gradient_checkpointing",
+                 "gradient_checkpointing keeps no queries, keys and values, which "
+                 "teaching.relation_weight compares; leave one of them out");
   }
   return {};
 }
 
 Result<void> check_first_weights(const TrainSpec& spec) {
   if (!spec.init_from.empty() && !spec.init_from_weights.empty()) {
-    return bad("init_from_weights",
-               "init_from_weights and init_from both give the first weights; leave one out");
+    return wrong("init_from_weights",
+                 "init_from_weights and init_from both give the first weights; leave one out");
   }
   const bool given = !spec.init_from.empty() || !spec.init_from_weights.empty();
   if (given && spec.init_scale != 1) {
-    return bad("init_scale",
-               "init_scale is for weights that are drawn, and " +
-                   std::string(spec.init_from.empty() ? "init_from_weights" : "init_from") +
-                   " gives them; leave one out");
+    return wrong("init_scale",
+                 "init_scale is for weights that are drawn, and " +
+                     std::string(spec.init_from.empty() ? "init_from_weights" : "init_from") +
+                     " gives them; leave one out");
   }
   return {};
 }
@@ -117,16 +114,16 @@ Result<void> check_first_weights(const TrainSpec& spec) {
 // Fields that are right alone but wrong together.
 Result<void> check_together(const TrainSpec& spec) {
   if (spec.data.corpora.empty() && spec.data.traces.empty()) {
-    return bad("data", "data names neither corpora nor traces; give at least one");
+    return wrong("data", "data names neither corpora nor traces; give at least one");
   }
   if (!spec.budget.max_steps && !spec.budget.max_tokens && !spec.budget.max_seconds) {
-    return bad("budget", "budget is empty; give max_steps, max_tokens or max_seconds");
+    return wrong("budget", "budget is empty; give max_steps, max_tokens or max_seconds");
   }
   if (spec.sequence_length > spec.model.max_context) {
-    return bad("sequence_length", "sequence_length is larger than model.max_context");
+    return wrong("sequence_length", "sequence_length is larger than model.max_context");
   }
   if (spec.sequence_length > spec.batch_tokens) {
-    return bad("batch_tokens", "batch_tokens is smaller than sequence_length");
+    return wrong("batch_tokens", "batch_tokens is smaller than sequence_length");
   }
   if (auto ok = check_parts(spec); !ok) return ok;
   if (auto ok = check_teachers(spec); !ok) return ok;
@@ -137,15 +134,15 @@ Result<void> check_together(const TrainSpec& spec) {
   const uint32_t padded = (spec.tokenizer.vocab_size + 63) / 64 * 64;
   if (trained &&
       (spec.model.vocab_size < spec.tokenizer.vocab_size || spec.model.vocab_size > padded)) {
-    return bad("model.vocab_size",
-               "model.vocab_size is " + std::to_string(spec.model.vocab_size) +
-                   ", tokenizer.vocab_size " + std::to_string(spec.tokenizer.vocab_size) +
-                   "; accepted is the same number, or it rounded up to a multiple of 64");
+    return wrong("model.vocab_size",
+                 "model.vocab_size is " + std::to_string(spec.model.vocab_size) +
+                     ", tokenizer.vocab_size " + std::to_string(spec.tokenizer.vocab_size) +
+                     "; accepted is the same number, or it rounded up to a multiple of 64");
   }
   if (trained && spec.data.corpora.empty()) {
-    return bad("tokenizer.from_model",
-               "a tokenizer is trained on corpora and none is named; "
-               "give tokenizer.from_model or from_job");
+    return wrong("tokenizer.from_model",
+                 "a tokenizer is trained on corpora and none is named; "
+                 "give tokenizer.from_model or from_job");
   }
   return check_quantization(spec.quantization, spec.budget, spec.model, spec.quantized);
 }

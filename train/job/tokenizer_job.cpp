@@ -3,15 +3,8 @@
 #include "train/job/fields.h"
 
 namespace tristill::job {
-namespace {
 
 using nlohmann::json;
-
-Error bad(const char* param, const char* message) {
-  return Error{ErrorCode::invalid_argument, message, param};
-}
-
-}  // namespace
 
 Result<TokenizerJob> read_tokenizer_job(const json& object) {
   Fields fields(object, "");
@@ -27,14 +20,14 @@ Result<TokenizerJob> read_tokenizer_job(const json& object) {
   fields.finish();
   if (fields.failed()) return fields.error();
   if (job.data.corpora.empty()) {
-    return bad("data.corpora",
-               "data.corpora is empty; a tokenizer is trained on corpora, name one");
+    return wrong("data.corpora",
+                 "data.corpora is empty; a tokenizer is trained on corpora, name one");
   }
   if (!job.data.traces.empty()) {
-    return bad("data.traces", "data.traces is for train jobs; a tokenizer is trained on corpora");
+    return wrong("data.traces", "data.traces is for train jobs; a tokenizer is trained on corpora");
   }
   if (!job.tokenizer.from_model.empty() || !job.tokenizer.from_job.empty()) {
-    return bad("tokenizer", "a tokenizer job trains one; leave from_model and from_job out");
+    return wrong("tokenizer", "a tokenizer job trains one; leave from_model and from_job out");
   }
   return job;
 }

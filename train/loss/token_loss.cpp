@@ -124,7 +124,6 @@ LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
       kernels::best().exp_sum(logits, static_cast<float>(max), static_cast<size_t>(vocab));
   const double lse = max + std::log(sum);
 
-  const bool listed_only = targets.count > 0 && !dense;
   const bool taught = targets.count > 0 || dense;
   const bool structural = is_structural(targets.label, weights);
   const double label_weight = taught ? weights.ce : 1.0;
@@ -138,14 +137,14 @@ LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
   const double softmax_weight = (ce_weight + 2.0 * weights.z * lse) / sum;
   double everywhere = softmax_weight;
   KdTerm kd;
-  if (listed_only) {
+  if (targets.count > 0) {
     kd = kd_term(logits, vocab, listed, label_logit, targets, weights.distillation);
     everywhere += weights.kd * kd.token.off_list / kd.tail;
     sums.kd = kd.token.loss;
   }
   sums.taught_tokens = taught ? 1 : 0;
   multiply_by(logits, static_cast<float>(everywhere * factor), vocab);
-  for (size_t i = 0; listed_only && i < targets.count; ++i) {
+  for (size_t i = 0; i < targets.count; ++i) {
     const double gradient = softmax_weight * std::exp(listed[i]) + weights.kd * kd.token.on_list[i];
     logits[targets.ids[i]] = static_cast<float>(gradient * factor);
   }

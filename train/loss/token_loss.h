@@ -17,6 +17,8 @@
 
 namespace tristill::train {
 
+constexpr int64_t kNoLabel = -100;
+
 // The settings of a job's loss, and the model's soft-cap on its logits (0: none).
 struct LossWeights {
   double ce = 0.5;
@@ -42,7 +44,7 @@ struct LossSums {
 
 // What one token has to learn.
 struct TokenTargets {
-  int64_t label = -100;
+  int64_t label = kNoLabel;
   const int32_t* ids = nullptr;  // the teacher's K
   const float* logprobs = nullptr;
   size_t count = 0;

@@ -27,6 +27,15 @@ std::string gigabytes(uint64_t bytes) {
   return text;
 }
 
+const char* dtype_name(job::Precision precision) {
+  switch (precision) {
+    case job::Precision::bf16: return "bfloat16";
+    case job::Precision::fp32: return "float32";
+    case job::Precision::fp16: return "float16";
+  }
+  return "bfloat16";
+}
+
 job::DryRunPhase packed_phase(const char* name, const PackedTrial& trial, uint64_t predicted) {
   return {.name = name,
           .seconds = trial.forward_seconds,
@@ -141,7 +150,7 @@ class DryRun {
   Result<void> write_report() {
     report_.timestamp =
         std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-    report_.precision = spec_.job.precision == job::Precision::bf16 ? "bfloat16" : "float32";
+    report_.precision = dtype_name(spec_.job.precision);
     const std::string text = job::format_dryrun_report(report_);
     if (auto written = write_file_atomically(directory_.dryrun_report(), text); !written) {
       return written;

@@ -114,10 +114,13 @@ class Walk {
     // Tokens twice, labels, segments twice. Another batch is packed ahead, of 20 bytes a token:
     // too little to be seen, and no batch of a trial.
     const uint64_t batch = batch_ * (3 * kId + 2 * 4);
-    // Sums of micro-batches that wait for others: run/gradient_tree.
-    const uint64_t waiting = std::bit_width(spec_.micro_batches) - 1;
     ledger_.hold(plan_.latents + plan_.optimizer + plan_.derived + rope + batch, "state");
-    ledger_.hold(waiting * plan_.gradients, "state");
+    ledger_.hold(waiting_sums(), "state");
+  }
+
+  // Sums of micro-batches that wait for others: run/gradient_tree.
+  uint64_t waiting_sums() const {
+    return (std::bit_width(spec_.micro_batches) - 1) * plan_.gradients;
   }
 
   // Saved by a layer: the inputs of its norms, of its products, of attention and of the GLU.
@@ -249,7 +252,7 @@ class Walk {
       const bool adamw = spec_.optimizer.kind == job::OptimizerKind::adamw;
       most = std::max(most, adamw ? m.size() * kFloat : muon);
     }
-    ledger_.release((std::bit_width(spec_.micro_batches) - 1) * plan_.gradients);
+    ledger_.release(waiting_sums());
     ledger_.touch(most, "optimizer");
     ledger_.release(plan_.gradients);
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "base/seconds_since.h"
 #include "model/backend.h"
 #include "model/ternary.h"
 
@@ -14,10 +15,6 @@ namespace tristill::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // splitmix64 (Steele et al. 2014): Philox would take minutes for billions of weights.
 class FastRandom {

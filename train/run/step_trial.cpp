@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/random.h"
+#include "base/seconds_since.h"
 #include "train/device/memory.h"
 #include "train/optim/optimizer.h"
 #include "train/run/gradient_step.h"
@@ -14,10 +15,6 @@ namespace tristill::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // Full rows of one segment each, every token with a label.
 Batch random_batch(const job::TrainSpec& spec) {

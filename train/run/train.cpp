@@ -7,6 +7,7 @@
 #include "base/atomic_file.h"
 #include "base/check.h"
 #include "base/exit_code.h"
+#include "base/seconds_since.h"
 #include "base/sha256.h"
 #include "model/format/model_file.h"
 #include "train/checkpoint.h"
@@ -28,10 +29,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr int kCheckpointsKept = 2;
 constexpr const char* kLossScaleName = "run.loss_scale";
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // One run of one job, from the data to the model file.
 class TrainRun {
@@ -151,7 +148,6 @@ Result<void> TrainRun::load_weights(const Checkpoint& checkpoint, bool first) {
     torch::Tensor(parameter.tensor).copy_(found->second);
   }
   if (lacks_scales) student_.restart_scales();
-  student_.refresh();
   return {};
 }
 
@@ -162,7 +158,6 @@ void TrainRun::scale_first_weights() {
     if (parameter.is_matrix) torch::Tensor(parameter.tensor).mul_(spec_.init_scale);
   }
   student_.restart_scales();
-  student_.refresh();
 }
 
 // The latents of a conversion are somebody else's full-precision weights.
@@ -186,13 +181,11 @@ Result<void> TrainRun::start_from_full_weights() {
     torch::Tensor(parameter.tensor).copy_(torch::tensor(values).view(parameter.tensor.sizes()));
   }
   student_.restart_scales();
-  student_.refresh();
   if (!missing->empty()) {
     const Cursor start = batches_.cursor();
     const Batch batch = batches_.next();
     batches_.seek(start);
     student_.calibrate_sub_norms(batch.tokens, batch.segment_start);
-    student_.refresh();
   }
   events_.info("first weights taken from " + spec_.init_from_weights +
                ", norms inserted: " + std::to_string(missing->size()));
@@ -399,6 +392,7 @@ void TrainRun::train_step() {
 // What is evaluated and exported is what is served: never a student whose quantisation warms up.
 void TrainRun::quantize_wholly() {
   if (quantization_.strength == 1) return;
+  replica_.gather_weights();
   student_.set_strength(1);
   student_.refresh();
 }
@@ -420,7 +414,6 @@ void TrainRun::report_evaluation() {
   report_progress("evaluating");
   const auto batches = evaluation_batches(held_out_, *tokenizer_, replica_.packing().rows,
                                           spec_.sequence_length, spec_.eval_tokens);
-  replica_.gather_weights();
   quantize_wholly();
   evaluation_ = evaluate(student_, batches);
   events_.write({.type = job::EventType::metrics,
@@ -496,7 +489,7 @@ Result<Outcome> TrainRun::run() {
     if (const auto alarm = health_.verdict()) return pause(*alarm);
     if (spec_.eval_every > 0 && step_ % spec_.eval_every == 0) {
       report_evaluation();
-      prepare_step();
+      if (quantization_.strength < 1) prepare_step();  // as it was
     }
     if (seconds_since(last_checkpoint_) >= spec_.checkpoint_seconds) {
       if (auto saved = checkpoint(); !saved) return saved.error();

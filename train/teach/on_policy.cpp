@@ -15,14 +15,12 @@ namespace tristill::train {
 namespace {
 
 constexpr int64_t kLeastPrompt = 8;  // tokens; from fewer there is nothing to go on
-constexpr int64_t kNoLabel = -100;
 
 // A row that the student writes on.
 struct Row {
   int64_t index = 0;   // in the batch
   int64_t prompt = 0;  // tokens that stay
   int64_t tokens = 0;  // written so far, the prompt included
-  bool ended = false;
   std::vector<KvBlockId> blocks;
 };
 
@@ -79,10 +77,12 @@ class Writer {
     std::vector<Step> steps;
     for (size_t i = 0; i < rows_.size(); ++i) steps.push_back({i, prompt_tokens(rows_[i]), 0});
     while (!steps.empty()) {
-      compute(steps);
+      const std::span<const float> logits = compute(steps);
+      const size_t vocab = logits.size() / steps.size();
       std::vector<Step> next;
       for (size_t i = 0; i < steps.size(); ++i) {
-        if (auto step = take_word(steps[i], last_rows_[i])) next.push_back(std::move(*step));
+        auto step = take_word(steps[i], logits.subspan(i * vocab, vocab));
+        if (step) next.push_back(std::move(*step));
       }
       steps = std::move(next);
     }
@@ -110,28 +110,28 @@ class Writer {
     return {from, from + row.prompt};
   }
 
-  void compute(const std::vector<Step>& steps) {
+  // The logits of each row's last token, one behind the other.
+  std::span<const float> compute(const std::vector<Step>& steps) {
     std::vector<Segment> segments;
-    last_rows_.clear();
+    std::vector<uint32_t> last_rows;
     uint32_t n_tokens = 0;
     for (const Step& step : steps) {
       segments.push_back({step.tokens, step.position, rows_[step.row].blocks});
       n_tokens += static_cast<uint32_t>(step.tokens.size());
-      last_rows_.push_back(n_tokens - 1);
+      last_rows.push_back(n_tokens - 1);
     }
     backend_->forward(segments);
+    return backend_->logits(last_rows);
   }
 
   // Draws the row's next token; the step that follows, or nothing when the row is full or ended.
-  std::optional<Step> take_word(const Step& step, uint32_t batch_row) {
+  std::optional<Step> take_word(const Step& step, std::span<const float> logits) {
     Row& row = rows_[step.row];
-    const auto logits = backend_->logits({&batch_row, 1});
     const auto position = static_cast<uint64_t>(row.tokens);
     const TokenId word = samplers_[step.row].sample(logits, position, scratch_);
     ids(batch_.labels, row)[row.tokens - 1] = word;
     batch_.dense.own[static_cast<size_t>(row.index * columns_ + row.tokens - 1)] = 1;
-    row.ended = word == words_.eos;
-    if (row.ended || row.tokens == columns_) return std::nullopt;
+    if (word == words_.eos || row.tokens == columns_) return std::nullopt;
     ids(batch_.tokens, row)[row.tokens] = word;
     ++row.tokens;
     return Step{step.row, {word}, static_cast<uint32_t>(row.tokens - 1)};
@@ -147,7 +147,6 @@ class Writer {
   std::unique_ptr<Backend> backend_;
   std::vector<Sampler> samplers_;
   SamplerScratch scratch_;
-  std::vector<uint32_t> last_rows_;
 };
 
 // One segment as far as words go, padding behind it.

@@ -1,5 +1,6 @@
 // Corpora: what of a folder becomes documents, under which licence, and what is a copy of what.
 #include "train/data/corpus.h"
+#include "tests/support/temporary_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +9,6 @@
 
 #include "base/atomic_file.h"
 #include "base/random.h"
-#include "tests/train/torch/scratch_folder.h"
 #include "train/data/license.h"
 #include "train/data/near_duplicates.h"
 
@@ -30,7 +30,7 @@ std::map<std::string, job::ManifestLine> by_path(const Corpus& corpus) {
 }
 
 TEST(Corpus, SaysOfEachFileWhatBecameOfItAndKeepsItsSplit) {
-  const ScratchFolder folder;
+  const tests::TemporaryFolder folder;
   folder.write("a.py", "x = 1\ny = 2\n");
   folder.write("copy/of_a.py", "\nx = 1  \r\ny = 2");
   folder.write("b.txt", "no");
@@ -73,7 +73,7 @@ TEST(Corpus, WhatIsMissingIsNamed) {
   EXPECT_EQ(gone.error().code, ErrorCode::not_found);
   EXPECT_NE(gone.error().message.find("gone"), std::string::npos);
 
-  const ScratchFolder folder;
+  const tests::TemporaryFolder folder;
   folder.write("a.py", "x");
   const auto other = read({{.name = "code", .extensions = {".rs", ".go"}}, folder.path().string()});
   ASSERT_FALSE(other);
@@ -83,7 +83,7 @@ TEST(Corpus, WhatIsMissingIsNamed) {
 }
 
 TEST(Corpus, LicensesThatAreNotAcceptedAreLeftOut) {
-  const ScratchFolder folder;
+  const tests::TemporaryFolder folder;
   folder.write("LICENSE",
                "Permission is hereby granted, free of charge, to any person\nobtaining a copy");
   folder.write("a.py", "a = 1\n");
@@ -118,7 +118,7 @@ constexpr const char* kChat =
     R"({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]})";
 
 TEST(Corpus, LinesBecomeDocumentsAndCopiesAreDropped) {
-  const ScratchFolder folder;
+  const tests::TemporaryFolder folder;
   folder.write("a.jsonl", std::string(kChat) + "\r\n\n{\"prompt\": \"Q\", \"output\": \"A\"}\n" +
                               R"({"prompt": "Q", "responses": {"s": "B", "t": "C"}})" +
                               "\n{\"text\": \"whole\"}");
@@ -143,7 +143,7 @@ TEST(Corpus, LinesBecomeDocumentsAndCopiesAreDropped) {
 }
 
 TEST(Corpus, TheAnswersToOneQuestionStayOnOneSide) {
-  const ScratchFolder folder;
+  const tests::TemporaryFolder folder;
   std::string lines;
   for (int i = 0; i < 60; ++i) {
     lines += "{\"prompt\": \"Q" + std::to_string(i % 20) + "\", \"output\": \"A" +
@@ -168,7 +168,7 @@ TEST(Corpus, TheAnswersToOneQuestionStayOnOneSide) {
 }
 
 TEST(Corpus, ABadLineIsNamedByFileAndNumber) {
-  const ScratchFolder folder;
+  const tests::TemporaryFolder folder;
   folder.write("sub/train.jsonl", std::string(kChat) + "\n\n{\"prompt\": \"Q\"}\n");
   const auto corpus =
       read({{.name = "talk", .format = job::CorpusFormat::jsonl, .extensions = {".jsonl"}},

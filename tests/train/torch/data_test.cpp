@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <numeric>
 
+#include "tests/support/temporary_folder.h"
 #include "tests/support/test_model.h"
-#include "tests/train/torch/scratch_folder.h"
 #include "train/checkpoint.h"
 #include "train/data/fim.h"
 #include "train/data/packing.h"
@@ -304,7 +304,7 @@ TEST(Encoding, TheNumberOfThreadsDoesNotShow) {
 }
 
 TEST(Checkpoint, ComesBackWholeAndDamageFallsBackToTheOlder) {
-  const ScratchFolder folder;
+  const tests::TemporaryFolder folder;
   const auto save = [&](int64_t step, float value) {
     ASSERT_TRUE(save_checkpoint(folder.path(), {step, {{"a.b", at::full({3}, value)}}}, 2));
   };
@@ -326,7 +326,7 @@ TEST(Checkpoint, ComesBackWholeAndDamageFallsBackToTheOlder) {
 }
 
 TEST(Checkpoint, AnUnfinishedOneIsNotSeen) {
-  const ScratchFolder folder;
+  const tests::TemporaryFolder folder;
   fs::create_directories(folder.path() / "tmp-00000040");
   std::string skipped;
   EXPECT_FALSE(load_newest_checkpoint(folder.path(), skipped));

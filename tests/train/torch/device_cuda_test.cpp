@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/support/test_model.h"
+#include "tests/train/torch/few_steps.h"
 #include "train/device/head_loss.h"
 #include "train/device/ops.h"
 #include "train/device/place.h"
@@ -112,39 +113,9 @@ TEST_F(CudaTrainer, AttentionIsThatOfTheCpu) {
   }
 }
 
-struct Steps {
-  std::vector<double> losses;
-  std::vector<float> exported;
-};
-
-Steps take_steps(torch::Device device, int steps) {
-  Student student(test::random_model({.seed = 1}).config, true, at::kFloat, 5, nullptr, device);
-  job::OptimizerSpec spec;
-  Optimizer optimizer(spec, student.parameters(), at::kFloat);
-  Steps taken;
-  for (int step = 0; step < steps; ++step) {
-    torch::manual_seed(static_cast<uint64_t>(step % 4));
-    Batch batch{at::randint(0, 64, {4, 32}, at::kLong), {}, at::zeros({4, 32}, at::kInt), {}, 0};
-    batch.labels = batch.tokens.roll(-1, 1);
-    batch.segment_start.slice(1, 20).fill_(20);
-    const std::vector<int32_t> ids = {7, 9};
-    const std::vector<float> logprobs = {-0.5F, -1.5F};
-    batch.teacher.add(17, ids, logprobs, false);
-    Gradients gradients = gradients_of(student, batch, {}, {.count = 2}, false);
-    for (size_t i = 0; i < gradients.tensors.size(); ++i) {
-      Tensor(student.parameters()[i].tensor).mutable_grad() = gradients.tensors[i];
-    }
-    taken.losses.push_back(gradients.sums.weighted / static_cast<double>(gradients.sums.tokens));
-    optimizer.step(1.0);
-    student.refresh();
-  }
-  taken.exported = to_model_tensors(student).output_norm;
-  return taken;
-}
-
 TEST_F(CudaTrainer, TwentyStepsLearnAsOnTheCpu) {
-  const Steps here = take_steps(torch::kCPU, 20);
-  const Steps there = take_steps(kCuda, 20);
+  const FewSteps here = take_steps(torch::kCPU, 20);
+  const FewSteps there = take_steps(kCuda, 20);
   EXPECT_NEAR(there.losses[0], here.losses[0], 1e-4 * here.losses[0]);
   // As on the CPU by these operations: a number on an edge falls the other way, and they drift.
   for (size_t i = 0; i < here.losses.size(); ++i) {

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "tests/support/test_model.h"
+#include "tests/train/torch/few_steps.h"
 #include "train/device/head_loss.h"
 #include "train/device/ops.h"
 #include "train/device/place.h"
@@ -320,43 +321,12 @@ TEST(DeviceOptimizer, EmbeddingGradientsAddUpByToken) {
   expect_close(device::row_gradients(grad, tokens, 5), expected, 1e-6, "rows");
 }
 
-struct Steps {
-  std::vector<double> losses;
-  std::vector<Tensor> first_gradients;
-};
-
-// Steps of a whole student.
-Steps take_steps(int steps) {
-  Student student(test::random_model({.seed = 1}).config, true, at::kFloat, 5);
-  job::OptimizerSpec spec;
-  Optimizer optimizer(spec, student.parameters(), at::kFloat);
-  Steps taken;
-  for (int step = 0; step < steps; ++step) {
-    torch::manual_seed(static_cast<uint64_t>(step % 4));
-    Batch batch{at::randint(0, 64, {4, 32}, at::kLong), {}, at::zeros({4, 32}, at::kInt), {}, 0};
-    batch.labels = batch.tokens.roll(-1, 1);
-    batch.segment_start.slice(1, 20).fill_(20);
-    const std::vector<int32_t> ids = {7, 9};
-    const std::vector<float> logprobs = {-0.5F, -1.5F};
-    batch.teacher.add(17, ids, logprobs, false);
-    Gradients gradients = gradients_of(student, batch, {}, {.count = 2}, false);
-    for (size_t i = 0; i < gradients.tensors.size(); ++i) {
-      if (step == 0) taken.first_gradients.push_back(gradients.tensors[i].clone());
-      Tensor(student.parameters()[i].tensor).mutable_grad() = gradients.tensors[i];
-    }
-    taken.losses.push_back(gradients.sums.weighted / static_cast<double>(gradients.sums.tokens));
-    optimizer.step(1.0);
-    student.refresh();
-  }
-  return taken;
-}
-
 // A number on the edge of two levels falls the other way now and then, and a weight after it: so
 // gradients point the same way rather than being the same, and losses drift apart step by step.
 TEST(DeviceStudent, LearnsAsTheCpusDoes) {
-  const Steps here = take_steps(8);
+  const FewSteps here = take_steps(torch::kCPU, 8);
   const device::TakesEverything everything;
-  const Steps there = take_steps(8);
+  const FewSteps there = take_steps(torch::kCPU, 8);
   for (size_t i = 0; i < here.first_gradients.size(); ++i) {
     const Tensor a = here.first_gradients[i].reshape({-1});
     const Tensor b = there.first_gradients[i].reshape({-1});

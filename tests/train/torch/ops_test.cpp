@@ -97,6 +97,21 @@ TEST(NormRopeHeads, GathersNormsRotatesAndGivesGradients) {
   expect_close(gain.grad(), gain2.grad(), 1e-4, "dgain");
 }
 
+struct Attended {
+  Tensor o, q, k, v;
+};
+
+// Outputs, and the gradients of a sum of them weighed at random.
+void expect_same_attention(const Attended& here, const Attended& there, uint64_t seed) {
+  const Tensor weight = random(there.o.sizes(), seed);
+  (here.o * weight).sum().backward();
+  (there.o * weight).sum().backward();
+  expect_close(here.o, there.o, 1e-4, "o");
+  expect_close(here.q.grad(), there.q.grad(), 1e-4, "dq");
+  expect_close(here.k.grad(), there.k.grad(), 1e-4, "dk");
+  expect_close(here.v.grad(), there.v.grad(), 1e-4, "dv");
+}
+
 TEST(SegmentAttention, EqualsMaskedSoftmaxAndItsGradients) {
   const int64_t batch = 2, tokens = 150, groups = 2, repeats = 2, dim = 16;
   Tensor q = random({batch * groups, tokens * repeats, dim}, 10).requires_grad_(true);
@@ -120,13 +135,7 @@ TEST(SegmentAttention, EqualsMaskedSoftmaxAndItsGradients) {
   mask = mask.repeat_interleave(groups, 0).repeat_interleave(repeats, 1);
   const Tensor p = at::softmax(at::bmm(q2, k2.transpose(1, 2)) / std::sqrt(16.0) + mask, -1);
   const Tensor o2 = at::bmm(p, v2);
-  const Tensor weight = random(o2.sizes(), 13);
-  (o * weight).sum().backward();
-  (o2 * weight).sum().backward();
-  expect_close(o, o2, 1e-4, "o");
-  expect_close(q.grad(), q2.grad(), 1e-4, "dq");
-  expect_close(k.grad(), k2.grad(), 1e-4, "dk");
-  expect_close(v.grad(), v2.grad(), 1e-4, "dv");
+  expect_same_attention({o, q, k, v}, {o2, q2, k2, v2}, 13);
 }
 
 TEST(SegmentAttention, CappedScoresAreThatOfTheFormulaAndSoAreTheirGradients) {
@@ -142,13 +151,7 @@ TEST(SegmentAttention, CappedScoresAreThatOfTheFormulaAndSoAreTheirGradients) {
   const Tensor scores = cap * at::tanh(at::bmm(q2, k2.transpose(1, 2)) / 4.0 / cap);
   const Tensor mask = at::full({tokens, tokens}, -1e30).triu(1);
   const Tensor o2 = at::bmm(at::softmax(scores + mask, -1), v2);
-  const Tensor weight = random(o2.sizes(), 33);
-  (o * weight).sum().backward();
-  (o2 * weight).sum().backward();
-  expect_close(o, o2, 1e-4, "o");
-  expect_close(q.grad(), q2.grad(), 1e-4, "dq");
-  expect_close(k.grad(), k2.grad(), 1e-4, "dk");
-  expect_close(v.grad(), v2.grad(), 1e-4, "dv");
+  expect_same_attention({o, q, k, v}, {o2, q2, k2, v2}, 33);
 }
 
 TEST(SegmentAttention, NothingCrossesASegment) {

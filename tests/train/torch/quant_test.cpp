@@ -7,8 +7,8 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "model/panels.h"
 #include "tests/support/test_model.h"
+#include "tests/train/torch/engine_panels.h"
 #include "train/quant/learned_scale.h"
 #include "train/quant/lsq.h"
 #include "train/quant/seq.h"
@@ -187,12 +187,8 @@ void expect_engine_gives_the_same_bits(const LinearWeight& weight, const Tensor&
     const float* bias = weight.bias().data_ptr<float>();
     matrix.bias.assign(bias, bias + rows);
   }
-  const IntegerMatrix* parts[] = {&matrix};
-  PanelMatrix panels = panel_shape(kernels::PanelKind::ternary, Stacking::sequence, parts);
-  std::vector<uint8_t> memory(panels.bytes());
-  panels.data = memory.data();
-  ThreadTeam team(1);
-  fill_panels(panels, Stacking::sequence, parts, team);
+  const EnginePanels packed(matrix);
+  const PanelMatrix& panels = packed.matrix();
   for (const auto* const* table = kernels::runnable(); *table != nullptr; ++table) {
     Tensor engine = at::empty({x.size(0), static_cast<int64_t>(panels.rows)}, at::kFloat);
     for (int64_t t = 0; t < x.size(0); ++t) {  // a tile of one token is a plain row

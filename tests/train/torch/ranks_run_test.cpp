@@ -20,6 +20,7 @@
 #include "base/exit_code.h"
 #include "model/format/model_file.h"
 #include "tests/support/test_model.h"
+#include "tests/train/torch/source_folder.h"
 #include "train/checkpoint.h"
 #include "train/job/directory.h"
 #include "train/job/event.h"
@@ -37,14 +38,7 @@ class RanksRunTest : public ::testing::Test {
   RanksRunTest() {
     std::string name = (fs::temp_directory_path() / "tristill-ranks-run-XXXXXX").string();
     root_ = ::mkdtemp(name.data());
-    fs::create_directories(root_ / "corpus");
-    for (int i = 0; i < 20; ++i) {
-      std::ofstream out(root_ / "corpus" / ("m" + std::to_string(i) + ".py"));
-      for (int j = 0; j < 40; ++j) {
-        out << "def function_" << i << "_" << j << "(value, other=" << j * i << "):\n"
-            << "    if value > " << j << ":\n        return value + other\n    return other\n\n";
-      }
-    }
+    write_sources(root_ / "corpus", 20);
     const auto model = test::random_model({.seed = 1});
     EXPECT_TRUE(write_model_file(root_ / "tokenizer.gguf", model, *test::tiny_tokenizer(), {}));
   }
@@ -70,6 +64,13 @@ class RanksRunTest : public ::testing::Test {
     spec.tokenizer.from_model = "tiny";
     file.corpora = {{{.name = "test"}, (root_ / "corpus").string()}};
     file.tokenizer_model = (root_ / "tokenizer.gguf").string();
+    return file;
+  }
+
+  // Only a signal ends it.
+  job::JobFile endless_job(uint32_t ranks) const {
+    job::JobFile file = job(ranks);
+    file.train().budget.max_steps = 1'000'000;
     return file;
   }
 
@@ -253,8 +254,7 @@ TEST_F(RanksRunTest, MoreRanksThanMicroBatchesAreRefusedByName) {
 }
 
 TEST_F(RanksRunTest, AKilledRankEndsTheJobAndIsNamed) {
-  auto file = job(2);
-  file.train().budget.max_steps = 1'000'000;
+  const auto file = endless_job(2);
   const auto killed = place("killed", file);
   const pid_t pid = start(killed);
   await_event(killed, job::EventType::metrics);
@@ -271,8 +271,7 @@ TEST_F(RanksRunTest, AKilledRankEndsTheJobAndIsNamed) {
 }
 
 TEST_F(RanksRunTest, NoRankOutlivesTheFirst) {
-  auto file = job(4);
-  file.train().budget.max_steps = 1'000'000;
+  const auto file = endless_job(4);
   const auto orphaned = place("orphaned", file);
   const pid_t pid = start(orphaned);
   await_event(orphaned, job::EventType::metrics);
@@ -292,8 +291,7 @@ TEST_F(RanksRunTest, NoRankOutlivesTheFirst) {
 // The signal may reach any rank.
 TEST_F(RanksRunTest, AskedToStopTheyCheckpointOnce) {
   for (const bool ask_the_other : {false, true}) {
-    auto file = job(2);
-    file.train().budget.max_steps = 1'000'000;
+    const auto file = endless_job(2);
     const auto stopped = place(ask_the_other ? "other" : "first", file);
     const pid_t pid = start(stopped);
     await_event(stopped, job::EventType::metrics);

@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 
 #include "tests/support/test_model.h"
+#include "tests/train/torch/source_folder.h"
 #include "train/run/train.h"
 #include "train/student/student.h"
 
@@ -20,14 +22,7 @@ class RunTest : public ::testing::Test {
   RunTest() {
     std::string name = (fs::temp_directory_path() / "tristill-run-XXXXXX").string();
     root_ = ::mkdtemp(name.data());
-    fs::create_directories(root_ / "corpus");
-    for (int i = 0; i < 30; ++i) {
-      std::ofstream out(root_ / "corpus" / ("m" + std::to_string(i) + ".py"));
-      for (int j = 0; j < 40; ++j) {
-        out << "def function_" << i << "_" << j << "(value, other=" << j * i << "):\n"
-            << "    if value > " << j << ":\n        return value + other\n    return other\n\n";
-      }
-    }
+    write_sources(root_ / "corpus", 30);
     tokenizer_file_ = root_ / "tokenizer.gguf";
     const auto model = test::random_model({.seed = 1});
     EXPECT_TRUE(write_model_file(tokenizer_file_, model, *test::tiny_tokenizer(), {}));
@@ -68,6 +63,19 @@ class RunTest : public ::testing::Test {
     EventLog events(directory.events());
     const std::atomic<bool> stop{stop_at_once};
     return run_train(directory, file, events, stop);
+  }
+
+  // Runs a job that saves after each step, then again from the checkpoint before the last, which is
+  // what a kill would have left.
+  void run_in_two_parts(const job::JobDirectory& place, const job::JobFile& file) {
+    job::JobFile first = file;
+    first.train().checkpoint_seconds = 0;
+    ASSERT_TRUE(run(place, first));
+    char last[16];
+    std::snprintf(last, sizeof last, "%08d", static_cast<int>(*file.train().budget.max_steps));
+    ASSERT_TRUE(fs::remove_all(place.checkpoints() / last) > 0);
+    fs::remove(place.model());
+    ASSERT_TRUE(run(place, file));
   }
 
   fs::path root_, tokenizer_file_;

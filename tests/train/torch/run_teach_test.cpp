@@ -85,10 +85,7 @@ TEST_F(RunTest, TeachersAreAskedAndOwnWordsAreTheSameAfterAResume) {
   EXPECT_NE(events.find("\"relation\":"), std::string::npos);
   EXPECT_NE(events.find("\"kd\":"), std::string::npos);
   const auto parts = directory("parts");
-  ASSERT_TRUE(run(parts, file));
-  fs::remove_all(parts.checkpoints() / "00000006");
-  fs::remove(parts.model());
-  ASSERT_TRUE(run(parts, file));
+  run_in_two_parts(parts, file);
   EXPECT_EQ(*read_file(parts.model()), *read_file(straight.model()));
   file.train().teaching.on_policy_share = 0;
   const auto listening = directory("listening");

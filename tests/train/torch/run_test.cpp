@@ -8,9 +8,9 @@
 
 #include "base/atomic_file.h"
 #include "model/engine/engine.h"
-#include "model/panels.h"
 #include "model/weights.h"
 #include "tests/support/test_model.h"
+#include "tests/train/torch/engine_panels.h"
 #include "tests/train/torch/run_fixture.h"
 #include "train/checkpoint.h"
 #include "train/export.h"
@@ -31,13 +31,7 @@ TEST_F(RunTest, AResumedRunEqualsAStraightOneBitForBit) {
   const auto straight = directory("straight");
   ASSERT_TRUE(run(straight, job(6)));
   const auto parts = directory("parts");
-  auto first = job(6);
-  first.train().checkpoint_seconds = 0;  // after every step
-  ASSERT_TRUE(run(parts, first));
-  // Back to the checkpoint before the last: what a kill would have left.
-  fs::remove_all(parts.checkpoints() / "00000006");
-  fs::remove(parts.model());
-  ASSERT_TRUE(run(parts, job(6)));
+  run_in_two_parts(parts, job(6));
   std::string skipped;
   const auto a = load_newest_checkpoint(straight.checkpoints(), skipped);
   const auto b = load_newest_checkpoint(parts.checkpoints(), skipped);
@@ -313,12 +307,7 @@ TEST_P(RuleOfWeights, LossFallsHealthIsWatchedAndTheEngineSpeaksAsTheStudent) {
 TEST_P(RuleOfWeights, AResumedRunEqualsAStraightOneBitForBit) {
   ASSERT_TRUE(run(directory("straight"), job(4)));
   const auto parts = directory("parts");
-  auto first = job(4);
-  first.train().checkpoint_seconds = 0;  // after every step
-  ASSERT_TRUE(run(parts, first));
-  fs::remove_all(parts.checkpoints() / "00000004");
-  fs::remove(parts.model());
-  ASSERT_TRUE(run(parts, job(4)));
+  run_in_two_parts(parts, job(4));
   EXPECT_EQ(*read_file(directory("straight").model()), *read_file(parts.model()));
 }
 
@@ -361,12 +350,8 @@ TEST_P(Accumulators, AreTheSameInTrainerAndEngine) {
   const int8_t* values = weight.values().data_ptr<int8_t>();
   const IntegerMatrix matrix{
       .rows = 96, .cols = 512, .values = {values, values + 96 * 512}, .scale = {1.0F}};
-  const IntegerMatrix* parts[] = {&matrix};
-  PanelMatrix panels = panel_shape(kernels::PanelKind::ternary, Stacking::sequence, parts);
-  std::vector<uint8_t> memory(panels.bytes());
-  panels.data = memory.data();
-  ThreadTeam team(1);
-  fill_panels(panels, Stacking::sequence, parts, team);
+  const EnginePanels packed(matrix);
+  const PanelMatrix& panels = packed.matrix();
   for (const auto* const* table = kernels::runnable(); *table != nullptr; ++table) {
     torch::Tensor engine = at::empty({33, 96}, at::kInt);
     for (int64_t t = 0; t < 33; ++t) {  // a tile of one token is a plain row

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "model/transformer.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/test_model.h"
-#include "tests/train/torch/scratch_folder.h"
 #include "train/export.h"
 #include "train/loss/dense_distillation.h"
 #include "train/loss/distillation.h"
@@ -116,7 +116,7 @@ class TeachersTest : public ::testing::Test {
   Result<Teachers> open(const job::TrainSpec& spec, const std::string& path) {
     return Teachers::open({path}, spec, *test::tiny_tokenizer());
   }
-  ScratchFolder folder_;
+  tests::TemporaryFolder folder_;
 };
 
 TEST_F(TeachersTest, AStudentLearnsToBeItsTeacher) {

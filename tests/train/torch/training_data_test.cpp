@@ -9,8 +9,8 @@
 #include "base/atomic_file.h"
 #include "base/sha256.h"
 #include "model/format/model_file.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/test_model.h"
-#include "tests/train/torch/scratch_folder.h"
 #include "train/data/corpus.h"
 #include "train/run/phase_progress.h"
 #include "train/trace/shard.h"
@@ -65,7 +65,7 @@ class TrainingDataTest : public ::testing::Test {
   }
   std::string manifest() const { return *read_file(directory_.data_manifest()); }
 
-  ScratchFolder folder_;
+  tests::TemporaryFolder folder_;
   job::JobDirectory directory_{folder_.path() / "job"};
   job::JobFile file_;
 };

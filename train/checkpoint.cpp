@@ -25,16 +25,17 @@ bool is_checkpoint_name(const std::string& name) {
          std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// Steps of the checkpoints there are, newest first.
+int64_t step_of(const fs::path& checkpoint) { return std::stoll(checkpoint.filename().string()); }
+
+// The checkpoints there are, newest first.
 std::vector<fs::path> list_newest_first(const fs::path& folder) {
   std::vector<fs::path> found;
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(folder, none)) {
     if (is_checkpoint_name(entry.path().filename().string())) found.push_back(entry.path());
   }
-  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
-    return std::stoll(a.filename().string()) > std::stoll(b.filename().string());
-  });
+  std::sort(found.begin(), found.end(),
+            [](const fs::path& a, const fs::path& b) { return step_of(a) > step_of(b); });
   return found;
 }
 
@@ -54,7 +55,7 @@ std::optional<Checkpoint> load(const fs::path& path) {
   torch::serialize::InputArchive archive;
   archive.load_from(in);
   Checkpoint checkpoint;
-  checkpoint.step = std::stoll(path.filename().string());
+  checkpoint.step = step_of(path);
   for (const std::string& name : archive.keys()) archive.read(name, checkpoint.tensors[name], true);
   return checkpoint;
 }
@@ -66,18 +67,23 @@ bool was_healthy(const fs::path& path) {
   return healthy && *healthy;
 }
 
-void prune(const fs::path& folder, size_t keep) {
+void prune(const fs::path& folder, const Keeping& keeping) {
   const auto all = list_newest_first(folder);
   const auto healthy = std::find_if(all.begin(), all.end(), was_healthy);
+  const auto is_kept = [&](const fs::path& path) {
+    return (healthy != all.end() && path == *healthy) ||
+           (keeping.every > 0 && step_of(path) % keeping.every == 0);
+  };
   std::error_code ignored;
-  for (size_t i = keep; i < all.size(); ++i) {
-    if (healthy == all.end() || all[i] != *healthy) fs::remove_all(all[i], ignored);
+  for (size_t i = keeping.newest; i < all.size(); ++i) {
+    if (!is_kept(all[i])) fs::remove_all(all[i], ignored);
   }
 }
 
 }  // namespace
 
-Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoint, int keep) {
+Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoint,
+                             const Keeping& keeping) {
   const fs::path target = folder / folder_name(checkpoint.step);
   const fs::path temporary = folder / ("tmp-" + folder_name(checkpoint.step));
   std::error_code failed;
@@ -99,7 +105,7 @@ Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoin
     fs::remove_all(temporary, failed);
     return done;
   }
-  prune(folder, static_cast<size_t>(keep));
+  prune(folder, keeping);
   return {};
 }
 

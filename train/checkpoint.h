@@ -1,6 +1,7 @@
 // Checkpoints: everything a run needs to go on as if it had never stopped. Written beside, synced,
 // renamed: a checkpoint is whole or absent. checkpoints/NNNNNNNN/state.pt, NNNNNNNN the step, and
-// health.json, how the run was when it was saved.
+// health.json, how the run was when it was saved. Most roll: a newer one takes their place. Those of
+// every so many steps are kept for good, and the last of a run is never replaced.
 #pragma once
 
 #include <torch/torch.h>
@@ -22,10 +23,15 @@ struct Checkpoint {
   job::HealthFile health;  // written, not read back
 };
 
-// Errors: resource_exhausted on a full disk; older checkpoints are then untouched. Keeps the
-// newest `keep` afterwards, and the newest that was healthy.
+// Which checkpoints outlive a newer one, beside the newest that was healthy.
+struct Keeping {
+  size_t newest = 2;
+  int64_t every = 0;  // those of its multiples of steps, too; 0: none
+};
+
+// Errors: resource_exhausted on a full disk; older checkpoints are then untouched.
 Result<void> save_checkpoint(const std::filesystem::path& folder, const Checkpoint& checkpoint,
-                             int keep);
+                             const Keeping& keeping);
 
 // The newest whole one; damaged ones are passed over and named in `skipped`.
 std::optional<Checkpoint> load_newest_checkpoint(const std::filesystem::path& folder,

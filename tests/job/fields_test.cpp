@@ -69,6 +69,7 @@ TEST(TrainSpecFields, WholeNumbersOutsideTheirRangeAreRefused) {
                 {"/seed", 0, int64_t{1} << 53},
                 {"/threads", 0, 1024},
                 {"/log_every", 1, 1 << 20},
+                {"/checkpoint_steps", 0, 1 << 30},
                 {"/eval_tokens", 0, 1 << 30},
                 {"/eval_every", 0, 1 << 30}};
   for (const auto& field : fields) {
@@ -385,7 +386,9 @@ TEST(TrainSpecFields, EveryLossComesBackAsItWasWritten) {
         R"({"divergence": "reverse_kl", "tail": "ignore", "temperature": 1.3})",
         R"({"tail": "sampled"})", R"({"tail": "counts"})",
         R"({"format_weight": 0.2, "format_characters": "{}\n "})"}) {
-    const auto spec = parse_train_spec(with("/loss", json::parse(loss)));
+    json job = json::parse(with("/loss", json::parse(loss)));
+    job["data"]["traces"] = {"a-teachers"};
+    const auto spec = parse_train_spec(job.dump());
     ASSERT_TRUE(spec) << loss << ": " << spec.error().message;
     const auto written = json::parse(format_train_spec(*spec)).at("loss");
     const json asked = json::parse(loss);

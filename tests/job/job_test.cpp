@@ -250,6 +250,21 @@ TEST(JobSpec, RefusalsNameTheField) {
   }
 }
 
+TEST(TrainSpec, SettingsOfAComparisonNeedATeacher) {
+  for (const char* setting :
+       {R"("divergence": "jsd")", R"("temperature": 2)", R"("tail": "sampled")"}) {
+    const std::string loss = std::string(R"("loss": {)") + setting + "},";
+    const std::string name = std::string(setting).substr(1, std::string(setting).find(':') - 2);
+    const auto spec = job::parse_train_spec(with("\"tokenizer\": {", loss + "\"tokenizer\": {"));
+    ASSERT_FALSE(spec) << setting;
+    EXPECT_EQ(spec.error().param, "loss." + name) << spec.error().message;
+    const auto taught = job::parse_train_spec(
+        with("\"tokenizer\": {",
+             loss + R"("teaching": {"teachers":[{"model":"a"}]},)" + "\"tokenizer\": {"));
+    EXPECT_TRUE(taught) << taught.error().message;
+  }
+}
+
 TEST(TrainSpec, TeachingThatContradictsItselfIsRefused) {
   const struct {
     const char *teaching, *param;

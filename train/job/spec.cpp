@@ -52,6 +52,7 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.whole("seed", 0, int64_t{1} << 53, spec.seed);
   fields.whole("threads", 0, 1024, spec.threads);
   fields.real("checkpoint_seconds", 0, kMaxSeconds, spec.checkpoint_seconds);
+  fields.whole("checkpoint_steps", 0, 1 << 30, spec.checkpoint_steps);
   fields.whole("log_every", 1, 1 << 20, spec.log_every);
   fields.whole("eval_tokens", 0, 1 << 30, spec.eval_tokens);
   fields.whole("eval_every", 0, 1 << 30, spec.eval_every);
@@ -79,9 +80,26 @@ Result<void> check_parts(const TrainSpec& spec) {
   return {};
 }
 
+// Settings of a loss that compares with a teacher, where there is none.
+Result<void> check_taught(const LossSpec& loss) {
+  const auto refuse = [](const char* field) {
+    return wrong(field, std::string(field) +
+                            " is of the comparison with a teacher, and there is none; give "
+                            "data.traces or teaching.teachers, or leave it out");
+  };
+  const DistillationSpec plain;
+  const DistillationSpec& asked = loss.distillation;
+  if (asked.divergence != plain.divergence) return refuse("loss.divergence");
+  if (asked.temperature != plain.temperature) return refuse("loss.temperature");
+  if (asked.tail != plain.tail) return refuse("loss.tail");
+  return {};
+}
+
 // What a loss makes of teachers that say all.
 Result<void> check_teachers(const TrainSpec& spec) {
-  if (spec.teaching.teachers.empty()) return {};
+  if (spec.teaching.teachers.empty()) {
+    return spec.data.traces.empty() ? check_taught(spec.loss) : Result<void>{};
+  }
   if (spec.loss.kd_weight == 0 && spec.teaching.relation_weight == 0) {
     return wrong(
         "loss.kd_weight",
@@ -198,6 +216,7 @@ nlohmann::json train_json(const TrainSpec& s) {
               {"seed", s.seed},
               {"threads", s.threads},
               {"checkpoint_seconds", s.checkpoint_seconds},
+              {"checkpoint_steps", s.checkpoint_steps},
               {"log_every", s.log_every},
               {"eval_tokens", s.eval_tokens},
               {"eval_every", s.eval_every}};

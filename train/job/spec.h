@@ -53,6 +53,7 @@ struct TrainSpec {
   uint64_t seed = 1;
   uint32_t threads = 0;  // 0: one a core
   double checkpoint_seconds = 60;  // between rolling checkpoints
+  uint32_t checkpoint_steps = 0;  // between checkpoints that are kept for good; 0: none are
   uint32_t log_every = 10;  // steps between metric events
   uint32_t eval_tokens = 65536;  // of the held-out files, at the end and every eval_every
   uint32_t eval_every = 0;  // steps; 0: only at the end

@@ -29,12 +29,19 @@ LossWeights loss_weights(const job::TrainSpec& spec, const std::vector<uint8_t>&
           .relation_heads = spec.teaching.relation_heads};
 }
 
-std::vector<int> owners_of(const Student& student, int ranks) {
-  std::vector<int64_t> sizes;
+// By what a step of the optimiser takes: AdamW reads and writes an element, and Muon multiplies it
+// with as many others as its matrix's shorter side has, several times.
+std::vector<int> owners_of(const Student& student, job::OptimizerKind kind, int ranks) {
+  constexpr int64_t kProductsAnElement = 8;  // that take as long as AdamW's share of it
+  std::vector<int64_t> costs;
   for (const NamedParameter& parameter : student.parameters()) {
-    sizes.push_back(parameter.tensor.numel());
+    const torch::Tensor& tensor = parameter.tensor;
+    const bool is_muons = parameter.is_matrix && (kind == job::OptimizerKind::muon ||
+                                                  kind == job::OptimizerKind::distillix_muon);
+    const int64_t side = is_muons ? std::min(tensor.size(0), tensor.size(1)) : 0;
+    costs.push_back(tensor.numel() * (1 + side / kProductsAnElement));
   }
-  return share_out(sizes, ranks);
+  return share_out(costs, ranks);
 }
 
 }  // namespace
@@ -47,7 +54,7 @@ Replica::Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& rank
       packing_(packing_of(spec)),
       student_(spec.model, spec.quantized, compute_type(spec.precision), spec.seed,
                ternary_rule(spec.quantization), device),
-      owners_(owners_of(student_, ranks.size())),
+      owners_(owners_of(student_, spec.optimizer.kind, ranks.size())),
       optimizer_(spec.optimizer, student_.parameters(), compute_type(spec.precision),
                  {owners_, &ranks}),
       batches_(BatchStream(std::move(data.sources), data.tokenizer, packing_)),

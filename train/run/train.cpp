@@ -27,7 +27,6 @@ namespace tristill::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int kCheckpointsKept = 2;
 constexpr const char* kLossScaleName = "run.loss_scale";
 
 // One run of one job, from the data to the model file.
@@ -62,6 +61,7 @@ class TrainRun {
   Result<void> take_first_weights();
   double fraction() const;
   double eta_seconds() const;
+  bool is_checkpoint_due() const;
   void prepare_step();
   void train_step();
   void count_health(const LossSums& sums, double norm, double rate, double decay);
@@ -107,6 +107,11 @@ class TrainRun {
   int64_t flip_step_ = -1;  // steps and tokens when activations became 4 bits; -1: they did not
   double flip_tokens_ = -1;
 };
+
+bool TrainRun::is_checkpoint_due() const {
+  return seconds_since(last_checkpoint_) >= spec_.checkpoint_seconds ||
+         (spec_.checkpoint_steps > 0 && step_ % spec_.checkpoint_steps == 0);
+}
 
 // Share of the budget used, by whichever limit is nearest.
 double TrainRun::fraction() const {
@@ -291,7 +296,7 @@ Result<void> TrainRun::save() {
                      static_cast<double>(flip_step_), flip_tokens_},
                     at::kDouble);
   last_checkpoint_ = Clock::now();
-  return save_checkpoint(directory_.checkpoints(), checkpoint, kCheckpointsKept);
+  return save_checkpoint(directory_.checkpoints(), checkpoint, {.every = spec_.checkpoint_steps});
 }
 
 void TrainRun::report_checkpoint(int64_t step) {
@@ -491,7 +496,7 @@ Result<Outcome> TrainRun::run() {
       report_evaluation();
       if (quantization_.strength < 1) prepare_step();  // as it was
     }
-    if (seconds_since(last_checkpoint_) >= spec_.checkpoint_seconds) {
+    if (is_checkpoint_due()) {
       if (auto saved = checkpoint(); !saved) return saved.error();
     }
   }

@@ -1,8 +1,13 @@
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <numeric>
+#include <set>
 
 #include "tests/support/temporary_folder.h"
 #include "tests/support/test_model.h"
@@ -306,7 +311,7 @@ TEST(Encoding, TheNumberOfThreadsDoesNotShow) {
 TEST(Checkpoint, ComesBackWholeAndDamageFallsBackToTheOlder) {
   const tests::TemporaryFolder folder;
   const auto save = [&](int64_t step, float value) {
-    ASSERT_TRUE(save_checkpoint(folder.path(), {step, {{"a.b", at::full({3}, value)}}}, 2));
+    ASSERT_TRUE(save_checkpoint(folder.path(), {step, {{"a.b", at::full({3}, value)}}}, {}));
   };
   save(10, 1.0F);
   save(20, 2.0F);
@@ -323,6 +328,42 @@ TEST(Checkpoint, ComesBackWholeAndDamageFallsBackToTheOlder) {
   ASSERT_TRUE(newest);
   EXPECT_EQ(newest->step, 20);
   EXPECT_EQ(skipped, "00000030");
+}
+
+TEST(Checkpoint, ThoseOfEverySoManyStepsAreKeptForGood) {
+  const tests::TemporaryFolder folder;
+  for (const int64_t step : {5, 10, 15, 20, 25, 30, 35}) {
+    ASSERT_TRUE(save_checkpoint(folder.path(), {step, {}}, {.newest = 2, .every = 10}));
+  }
+  std::set<std::string> found;
+  for (const auto& entry : fs::directory_iterator(folder.path())) {
+    found.insert(entry.path().filename());
+  }
+  EXPECT_EQ(found, (std::set<std::string>{"00000010", "00000020", "00000030", "00000035"}));
+}
+
+// In a child: the limit on file sizes stands for a full disk.
+TEST(Checkpoint, AFullDiskLeavesTheOlderOneAndNothingElse) {
+  const tests::TemporaryFolder folder;
+  ASSERT_TRUE(save_checkpoint(folder.path(), {10, {{"w", at::zeros({3})}}}, {}));
+  const Checkpoint large{20, {{"w", at::zeros({1 << 16})}}};
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{1 << 15, 1 << 15};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    const auto saved = save_checkpoint(folder.path(), large, {});
+    ::_exit(!saved && saved.error().code == ErrorCode::resource_exhausted ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  std::string skipped;
+  const auto newest = load_newest_checkpoint(folder.path(), skipped);
+  ASSERT_TRUE(newest);
+  EXPECT_EQ(newest->step, 10);
+  EXPECT_EQ(skipped, "");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 1);
 }
 
 TEST(Checkpoint, AnUnfinishedOneIsNotSeen) {

@@ -551,7 +551,7 @@ TEST_F(RunTest, RollingBackPassesOverWhatWasUnhealthyOrIsDamaged) {
   const auto first = checkpoint_of(1, true);
   for (const auto& made : {first, checkpoint_of(2, true), checkpoint_of(3, false),
                            checkpoint_of(4, false), checkpoint_of(5, false)}) {
-    ASSERT_TRUE(save_checkpoint(folder, made, 2));
+    ASSERT_TRUE(save_checkpoint(folder, made, {}));
   }
   EXPECT_FALSE(fs::exists(folder / "00000001"));
   EXPECT_TRUE(fs::exists(folder / "00000002"));  // healthy, so kept beyond the newest two
@@ -563,7 +563,7 @@ TEST_F(RunTest, RollingBackPassesOverWhatWasUnhealthyOrIsDamaged) {
   EXPECT_TRUE(newest->tensors.at("w").equal(checkpoint_of(2, true).tensors.at("w")));
 
   fs::remove(folder / "00000002" / "state.pt");
-  ASSERT_TRUE(save_checkpoint(folder, checkpoint_of(3, false), 2));
+  ASSERT_TRUE(save_checkpoint(folder, checkpoint_of(3, false), {}));
   EXPECT_EQ(roll_back(folder), std::nullopt);
   EXPECT_TRUE(fs::exists(folder / "00000003"));
 }

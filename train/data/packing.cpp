@@ -9,6 +9,7 @@ namespace tristill::train {
 namespace {
 
 constexpr size_t kMinRoom = 16;  // a segment shorter than this is not worth starting
+constexpr size_t kOpenDocuments = 128;  // of a source, at most
 // Kept free for what turning adds: the control tokens, and pieces that a cut splits.
 constexpr size_t kFimRoom = kFimControlTokens + 4;
 static_assert(kMinRoom > kFimRoom);
@@ -55,20 +56,36 @@ void TokenSource::add_trace(const trace::Record& record) {
 std::vector<int64_t> Cursor::to_numbers() const {
   std::vector<int64_t> numbers = {draws};
   for (const Place& place : places) {
-    numbers.insert(numbers.end(), {place.epoch, place.document, place.offset});
+    numbers.insert(numbers.end(),
+                   {place.epoch, place.next, static_cast<int64_t>(place.open.size())});
+    for (const Open& open : place.open) {
+      numbers.insert(numbers.end(), {open.document, open.offset});
+    }
   }
   return numbers;
 }
 
 Result<Cursor> Cursor::from_numbers(const std::vector<int64_t>& numbers, size_t sources) {
-  if (numbers.size() != 1 + 3 * sources) {
-    return Error{ErrorCode::corrupt, "checkpoint was made with other data sources", "checkpoint"};
-  }
+  const Error other{ErrorCode::corrupt, "checkpoint was made with other data sources",
+                    "checkpoint"};
+  std::span<const int64_t> left = numbers;
+  const auto take = [&] {
+    const int64_t number = left.front();
+    left = left.subspan(1);
+    return number;
+  };
+  if (left.empty()) return other;
   Cursor cursor;
-  cursor.draws = numbers[0];
+  cursor.draws = take();
   for (size_t i = 0; i < sources; ++i) {
-    cursor.places.push_back({numbers[1 + 3 * i], numbers[2 + 3 * i], numbers[3 + 3 * i]});
+    if (left.size() < 3) return other;
+    Place place{take(), take(), {}};
+    const auto n_open = static_cast<size_t>(take());
+    if (n_open > left.size() / 2) return other;
+    for (size_t j = 0; j < n_open; ++j) place.open.push_back({take(), take()});
+    cursor.places.push_back(std::move(place));
   }
+  if (!left.empty()) return other;
   return cursor;
 }
 
@@ -145,7 +162,11 @@ BatchStream::BatchStream(std::vector<TokenSource> sources,
   CHECK(!sources_.empty());
   cursor_.places.resize(sources_.size());
   order_.resize(sources_.size());
-  for (size_t i = 0; i < sources_.size(); ++i) shuffle(i);
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    shuffle(i);
+    const size_t n_open = std::min(kOpenDocuments, sources_[i].documents());
+    for (size_t j = 0; j < n_open; ++j) cursor_.places[i].open.push_back(open_next(i));
+  }
 }
 
 uint64_t BatchStream::total_tokens() const {
@@ -163,13 +184,14 @@ void BatchStream::shuffle(size_t source) {
   for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
 }
 
-void BatchStream::next_document(size_t source) {
+Cursor::Open BatchStream::open_next(size_t source) {
   Cursor::Place& place = cursor_.places[source];
-  place.offset = 0;
-  if (++place.document < static_cast<int64_t>(order_[source].size())) return;
-  place.document = 0;
-  ++place.epoch;
-  shuffle(source);
+  if (place.next == static_cast<int64_t>(order_[source].size())) {
+    place.next = 0;
+    ++place.epoch;
+    shuffle(source);
+  }
+  return {order_[source][static_cast<size_t>(place.next++)], 0};
 }
 
 size_t BatchStream::choose_source() {
@@ -183,19 +205,12 @@ size_t BatchStream::choose_source() {
   return sources_.size() - 1;
 }
 
-// Whether what comes next of the source may start in so much room.
-bool BatchStream::fits(size_t source_index, size_t room) const {
-  const Cursor::Place& place = cursor_.places[source_index];
-  return starts_here(sources_[source_index],
-                     order_[source_index][static_cast<size_t>(place.document)],
-                     static_cast<size_t>(place.offset), room, static_cast<size_t>(options_.tokens));
-}
-
-BatchStream::Segment BatchStream::next_segment(size_t source_index, size_t room) {
+// What comes next of an open document; another one is opened where that was its end.
+BatchStream::Segment BatchStream::next_segment(size_t source_index, Cursor::Open& open,
+                                               size_t room) {
   const TokenSource& source = sources_[source_index];
-  Cursor::Place& place = cursor_.places[source_index];
-  const uint32_t document = order_[source_index][static_cast<size_t>(place.document)];
-  const size_t first = source.starts[document] + static_cast<size_t>(place.offset);
+  const auto document = static_cast<size_t>(open.document);
+  const size_t first = source.starts[document] + static_cast<size_t>(open.offset);
   const size_t end = source.starts[document + 1];
   const bool turns = !source.is_trace && !source.is_chat(document) &&
                      tokenizer_->special().has_fim() && random_.uniform() < options_.fim_rate;
@@ -208,18 +223,24 @@ BatchStream::Segment BatchStream::next_segment(size_t source_index, size_t room)
     if (!turned.empty()) segment = {std::move(turned), &source, first};
   }
   // The last token taken starts the next segment, so that every token is predicted once.
-  if (first + n < end) place.offset += static_cast<int64_t>(n) - 1;
-  else next_document(source_index);
+  if (first + n < end) open.offset += static_cast<int64_t>(n) - 1;
+  else open = open_next(source_index);
   return segment;
 }
 
 void BatchStream::fill_row(int64_t row, Rows& rows) {
   const size_t source = choose_source();
+  std::vector<Cursor::Open>& all_open = cursor_.places[source].open;
+  const auto n_tokens = static_cast<size_t>(options_.tokens);
   int64_t column = 0;
-  while (static_cast<size_t>(options_.tokens - column) >= kMinRoom) {
-    const auto room = static_cast<size_t>(options_.tokens - column);
-    if (!fits(source, room)) break;
-    const Segment segment = next_segment(source, room);
+  while (n_tokens - static_cast<size_t>(column) >= kMinRoom) {
+    const size_t room = n_tokens - static_cast<size_t>(column);
+    Cursor::Open& open = all_open[random_.below(all_open.size())];
+    if (!starts_here(sources_[source], static_cast<size_t>(open.document),
+                     static_cast<size_t>(open.offset), room, n_tokens)) {
+      break;
+    }
+    const Segment segment = next_segment(source, open, room);
     // Every document ends with a lesson, so this ends too.
     if (segment.tokens.size() < 2 || segment.n_labels() == 0) continue;
     rows.put(row, column, segment, *tokenizer_);

@@ -1,5 +1,7 @@
 // Packing: documents and traces -> batches of full rows, without loss or attention across
-// documents. A row is filled with segments; each segment predicts its own next tokens only.
+// documents. A row is filled with segments; each segment predicts its own next tokens only. Many
+// documents are open at once, and a segment goes on with one of them at random: the rows of a batch
+// are then of as many documents, and a long one does not make up batches of its own.
 // A chat is cut only where a row of its own could not hold it, and is never turned to
 // fill-in-the-middle. Fill-in-the-middle is at the level of the context (Bavarian et al. 2022,
 // section 4): a document is first cut to the room in the row, then that piece is turned, so that no
@@ -55,14 +57,18 @@ struct PackingOptions {
 
 // Where a run stands in its data.
 struct Cursor {
+  struct Open {
+    int64_t document = 0, offset = 0;  // of the next token in it
+  };
   struct Place {
-    int64_t epoch = 0, document = 0, offset = 0;
+    int64_t epoch = 0, next = 0;  // in the epoch's order: the next document to be opened
+    std::vector<Open> open;
   };
   std::vector<Place> places;  // one a source
   int64_t draws = 0;  // random numbers used
 
   std::vector<int64_t> to_numbers() const;
-  // Errors: corrupt when the count does not fit.
+  // Errors: corrupt when they are not of so many sources.
   static Result<Cursor> from_numbers(const std::vector<int64_t>& numbers, size_t sources);
 };
 
@@ -95,9 +101,8 @@ class BatchStream {
   struct Walk;
   static Segment piece_of(const TokenSource& source, size_t first, size_t n);
   size_t choose_source();
-  bool fits(size_t source, size_t room) const;
-  Segment next_segment(size_t source, size_t room);
-  void next_document(size_t source);
+  Segment next_segment(size_t source, Cursor::Open& open, size_t room);
+  Cursor::Open open_next(size_t source);
   void shuffle(size_t source);
   void fill_row(int64_t row, Rows& rows);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -137,6 +138,34 @@ TEST(Packing, ASeekedStreamGoesOnWithTheSameBatches) {
   EXPECT_FALSE(Cursor::from_numbers({1, 2}, 2));
 }
 
+// Documents that are each much longer than a batch: of one token each, to be told by.
+TEST(Packing, TheRowsOfABatchAreOfManyDocuments) {
+  constexpr int kDocuments = 40;
+  TokenSource source;
+  for (TokenId token = 10; token < 10 + kDocuments; ++token) {
+    source.tokens.insert(source.tokens.end(), 1000, token);
+    source.starts.push_back(source.tokens.size());
+  }
+  BatchStream stream({source}, test::tiny_tokenizer(),
+                     {.rows = 16, .tokens = 32, .fim_rate = 0, .seed = 3});
+  std::map<int64_t, int64_t> seen;
+  for (int step = 0; step < 200; ++step) {
+    std::set<int64_t> documents;
+    const Batch batch = stream.next();
+    for (int64_t row = 0; row < 16; ++row) {
+      const int64_t document = batch.tokens[row][0].item<int64_t>();
+      documents.insert(document);
+      seen[document] += 32;
+    }
+    EXPECT_GT(documents.size(), 8U);
+  }
+  ASSERT_EQ(seen.size(), size_t{kDocuments});
+  for (const auto& [document, tokens] : seen) {  // 102400 tokens: two and a half epochs
+    EXPECT_GT(tokens, 1500) << document;
+    EXPECT_LT(tokens, 4000) << document;
+  }
+}
+
 TEST(Packing, TracesCarryTheTeacherToTheRightToken) {
   const auto tokenizer = test::tiny_tokenizer();
   trace::Record record;
@@ -163,7 +192,7 @@ TEST(Packing, TracesCarryTheTeacherToTheRightToken) {
   }
 }
 
-// Each example of a row, put together again, is a piece of the text, and an epoch of them is all.
+// Each example of a row, put together again, is a piece of the text, and together they are all.
 TEST(Packing, NoFillInTheMiddleExampleIsCutByARowsEnd) {
   const auto tokenizer = test::tiny_tokenizer();
   const SpecialTokens& special = tokenizer->special();
@@ -178,7 +207,7 @@ TEST(Packing, NoFillInTheMiddleExampleIsCutByARowsEnd) {
                      {.rows = 2, .tokens = 64, .fim_rate = 1, .spm_rate = 0, .seed = 4});
   int examples = 0;
   std::vector<bool> covered(all.size());
-  while (stream.cursor().places[0].epoch == 0) {
+  while (stream.cursor().places[0].epoch < 3) {  // all of them were read by then
     const Batch batch = stream.next();
     for (int64_t row = 0; row < 2; ++row) {
       const auto* tokens = batch.tokens.data_ptr<int64_t>() + row * 64;

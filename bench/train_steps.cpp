@@ -11,11 +11,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/atomic_file.h"
 #include "base/random.h"
+#include "train/device/kernel_launch.h"
 #include "train/device/memory.h"
 #include "train/device/place.h"
 #include "train/job/model_spec.h"
@@ -38,6 +40,7 @@ struct Options {
   int warmup = 3;
   int steps = 10;
   bool keeps_softcap = false;
+  bool aten = false;
   double peak_tflops = 989;
 };
 
@@ -54,6 +57,7 @@ Options read_options(int argc, char** argv) {
   app.add_option("--steps", options.steps);
   app.add_flag("--keep-softcap", options.keeps_softcap,
                "attention's soft-cap as the model has it; without, it is left out");
+  app.add_flag("--aten", options.aten, "without kernels of ours on the device");
   app.add_option("--peak-tflops", options.peak_tflops, "of the device in bf16: 989 of an H200");
   try {
     app.parse(argc, argv);
@@ -137,6 +141,8 @@ int main(int argc, char** argv) {
   const auto device = choose_device(wanted, 0, cuda_devices());
   if (!device) return fail(device.error());
   try {
+    std::optional<device::ChosenKernels> none;
+    if (options.aten) none.emplace(nullptr);
     device::restart_peak(*device);
     double loss = 0;
     std::vector<double> seconds = take_steps(options, *config, *device, loss);
@@ -151,6 +157,7 @@ int main(int argc, char** argv) {
                                  {"sequence_length", options.sequence_length},
                                  {"micro_batches", options.micro_batches},
                                  {"teacher_k", options.teacher_k},
+                                 {"aten", options.aten},
                                  {"step_seconds", median},
                                  {"step_seconds_all", seconds},
                                  {"tokens_per_second", tokens / median},

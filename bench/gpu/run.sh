@@ -6,7 +6,7 @@
 #   bench/gpu/run.sh --train [OUT]   builds the worker against the libtorch of this machine's
 #                                    python3, tests the trainer's operations on the GPU, then times
 #                                    steps of the 100M student with a top-K teacher (tokens a
-#                                    second, MFU) and of a 6.7B
+#                                    second, MFU), also without kernels of ours, and of a 6.7B
 #   bench/gpu/run.sh --pack FOLDER   builds, then puts the programs and the libraries they need into
 #                                    FOLDER, for a machine without compilers: FOLDER/run.sh OUT
 set -euo pipefail
@@ -34,6 +34,8 @@ train() {
     $steps configs/models/distillix-100m.json --device cuda --batch-tokens 65536 \
       --sequence-length 1024 --teacher-k $k | tee "$out/train-100m-k$k.json"
   done
+  $steps configs/models/distillix-100m.json --device cuda --batch-tokens 65536 --aten |
+    tee "$out/train-100m-aten.json"
   $steps configs/models/distillix-100m.json --device cuda --batch-tokens 65536 --keep-softcap |
     tee "$out/train-100m-softcap.json"
   $steps configs/models/bitnet-kde-6.7b.json --device cuda --batch-tokens 1024 \

@@ -63,6 +63,18 @@ class PinnedArray {
   size_t size_ = 0;
 };
 
+// kernel(arguments...) on a grid of blocks of n_threads.
+template <class... Parameters, class... Arguments>
+void launch(cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, uint32_t n_threads,
+            Arguments&&... arguments) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = dim3(n_threads);
+  config.stream = stream;
+  check(cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...),
+        "starting a kernel");
+}
+
 class Stream {
  public:
   Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"); }
@@ -83,16 +95,10 @@ class Stream {
           "copying from the device");
   }
 
-  // kernel(arguments...) on a grid of blocks of n_threads.
   template <class... Parameters, class... Arguments>
   void launch(void (*kernel)(Parameters...), dim3 grid, uint32_t n_threads,
               Arguments&&... arguments) {
-    cudaLaunchConfig_t config = {};
-    config.gridDim = grid;
-    config.blockDim = dim3(n_threads);
-    config.stream = stream_;
-    check(cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...),
-          "starting a kernel");
+    cuda::launch(stream_, kernel, grid, n_threads, std::forward<Arguments>(arguments)...);
   }
 
   cudaStream_t get() const { return stream_; }

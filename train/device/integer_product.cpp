@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "train/device/kernel_launch.h"
 #include "train/device/ops.h"
 
 namespace tristill::train::device {
@@ -48,8 +49,18 @@ Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight& weight
 }
 
 Tensor integer_forward(const QuantizedTokens& x, const LinearWeight& weight) {
+  const Tensor acc = device::integer_accumulators(x, weight);
+  if (const KernelLaunch run(acc); run && acc.is_contiguous()) {
+    Tensor y = at::empty(acc.sizes(), acc.options().dtype(at::kFloat));
+    const Tensor& bias = weight.bias();
+    run(&Kernels::scale_accumulators, acc.data_ptr<int32_t>(), weight.scale().data_ptr<float>(),
+        weight.scale().numel() > 1, x.scale.data_ptr<float>(),
+        bias.defined() ? bias.data_ptr<float>() : nullptr, acc.size(0), acc.size(1),
+        y.data_ptr<float>());
+    return y;
+  }
   const Tensor token_scale = x.scale.unsqueeze(1);
-  Tensor y = device::integer_accumulators(x, weight).to(at::kFloat);
+  Tensor y = acc.to(at::kFloat);
   y.mul_(weight.scale().unsqueeze(0) * token_scale);  // [1] or [out], by token
   if (weight.bias().defined()) y.add_(weight.bias());
   return y;

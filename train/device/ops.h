@@ -1,20 +1,23 @@
-// The trainer's operations for tensors that are not the CPU's, in ATen alone: no kernel of ours and
-// no address of data, so they run wherever ATen does. Each is called from the entry of the CPU's
-// operation of the same name, which says what it computes; only what differs is said here. They
-// take CPU tensors as well, which is how they are tested. Trainer's thread only.
+// The trainer's operations for tensors that are not the CPU's, in ATen, so they run wherever ATen
+// does; on a CUDA device some are kernels of ours instead (kernels.h, which says what holds of
+// them). Each is called from the entry of the CPU's operation of the same name, which says what it
+// computes; only what differs is said here. They take CPU tensors as well, which is how they are
+// tested. Trainer's thread only.
 //
 // What holds on every device (model/ternary.h):
 //   - the quantised tokens of the same fp32 numbers, and their scales, are the same to the bit:
 //     half goes to even, and divisors are tensors, because CUDA divides by a CPU number through
 //     its reciprocal, which rounds twice;
 //   - int32 sums are exact, and are scaled in fp32 in the contract's association;
-//   - sums of floats are ATen's, in an order of its own: gamma, norms and losses differ in the last
-//     bits. What is exported is what was computed with.
+//   - sums of floats are in orders of their own: gamma and losses, and ATen's norms, differ in the
+//     last bits. What is exported is what was computed with.
 // Nothing here waits for the device, so a number that is not finite is not refused: it stays one,
 // is seen in the loss, and the step is left out.
 #pragma once
 
 #include <torch/torch.h>
+
+#include <optional>
 
 #include "model/config.h"
 #include "train/quant/ternary_rule.h"
@@ -55,8 +58,27 @@ torch::Tensor blocked_attention(const torch::Tensor& q, const torch::Tensor& k,
 // Without the sums, which only the CPU's kernels need. Also the int8 rows of a table, at 127.
 QuantizedTokens quantize_tokens(const torch::Tensor& x, float limit);
 
+// quantize_tokens(rms_norm(x)) in one, where a kernel does it; nothing elsewhere.
+std::optional<QuantizedTokens> norm_quantize(const torch::Tensor& x, const torch::Tensor& gain,
+                                             double eps, float limit);
+// The same with a way back, for linear_group: `stands_for` is rms_norm(x) in autograd's graph and
+// has its shape alone, its numbers were never written and must not be read.
+struct NormedTokens {
+  torch::Tensor stands_for;
+  QuantizedTokens tokens;
+};
+std::optional<NormedTokens> normed_tokens(const torch::Tensor& x, const torch::Tensor& gain,
+                                          double eps, float limit);
+
 // absmean. Values that are not finite give a gamma that is not.
 TernaryMatrix ternarize(const torch::Tensor& latent);
+// values * scale as the backward pass multiplies with it, and the sums of rows [out] int32; scale
+// [1] or [out]. Of every device.
+struct Dequantized {
+  torch::Tensor weights, row_sum;
+};
+Dequantized dequantize(const torch::Tensor& values, const torch::Tensor& scale,
+                       at::ScalarType compute);
 // Sums in fp64 of the weights of each row that became zero, [out].
 torch::Tensor dead_sums(const torch::Tensor& latent, const torch::Tensor& values);
 

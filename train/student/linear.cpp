@@ -8,6 +8,7 @@
 #include "model/ternary.h"
 #include "train/device/ops.h"
 #include "train/quant/absmean.h"
+#include "train/student/fused_ops.h"
 
 namespace tristill::train {
 namespace {
@@ -81,7 +82,7 @@ struct LinearGroup : torch::autograd::Function<LinearGroup> {
   static variable_list forward(AutogradContext* ctx, const Variable& x, const Variable&,
                                const Variable&, const Variable&, const Variable&, const Variable&,
                                const Variable&, std::vector<const LinearWeight*> weights,
-                               double limit) {
+                               const QuantizedTokens& given, double limit) {
     CHECK(x.dim() == 2 && x.scalar_type() == at::kFloat && weights.size() <= kMaxGroup);
     variable_list outputs;
     const bool dense = weights[0]->mode() == LinearMode::dense;
@@ -94,7 +95,9 @@ struct LinearGroup : torch::autograd::Function<LinearGroup> {
       }
       ctx->save_for_backward({x_compute});
     } else {
-      const QuantizedTokens tokens = quantize_tokens(x.contiguous(), static_cast<float>(limit));
+      const QuantizedTokens tokens =
+          given.values.defined() ? given
+                                 : quantize_tokens(x.contiguous(), static_cast<float>(limit));
       for (const auto* weight : weights) outputs.push_back(integer_forward(tokens, *weight));
       ctx->save_for_backward({tokens.values, tokens.scale});
     }
@@ -115,7 +118,7 @@ struct LinearGroup : torch::autograd::Function<LinearGroup> {
     const Tensor x = quantized ? saved[0].to(compute) : saved[0];
     const Tensor token_scale = quantized ? saved[1].unsqueeze(1) : Tensor();
     Tensor grad_x;
-    variable_list results(1 + 2 * kMaxGroup + 2);
+    variable_list results(1 + 2 * kMaxGroup + 3);
     for (size_t i = 0; i < grads.size(); ++i) {
       const Tensor dy = grads[i].to(compute);
       const Tensor part = at::mm(dy, weight_at(i)->dequantized());
@@ -178,29 +181,32 @@ void LinearWeight::refresh(double strength) {
   const Tensor w = latent_.detach().contiguous();
   const auto rows = static_cast<size_t>(w.size(0));
   const auto cols = static_cast<size_t>(w.size(1));
-  const auto mixed = [&](const Tensor& quantized) {
-    return (strength < 1 ? w + strength * (quantized - w) : quantized).to(compute_);
-  };
   if (rule_) {
     TernaryMatrix made = rule_->ternarize(w, log_scale_);
     values_ = std::move(made.values);
     scale_ = std::move(made.scale);
     bias_ = std::move(made.bias);
     CHECK(strength == 1.0 || (!bias_.defined() && !log_scale_.defined()));
-    dequantized_ = mixed(values_ * scale_);
   } else if (device::takes(w)) {
     const QuantizedTokens quantized = device::quantize_tokens(w, 127.0F);
     values_ = quantized.values;
     scale_ = quantized.scale;
-    dequantized_ = mixed(values_ * scale_.unsqueeze(1));
   } else {
     if (!values_.defined()) values_ = at::empty({w.size(0), w.size(1)}, at::kChar);
     if (!scale_.defined()) scale_ = at::empty({w.size(0)}, at::kFloat);
     quantize_rows_int8(w.data_ptr<float>(), rows, cols, values_.data_ptr<int8_t>(),
                        scale_.data_ptr<float>());
-    dequantized_ = mixed(values_ * scale_.unsqueeze(1));
   }
-  row_sum_ = values_.sum(1, /*keepdim=*/false, at::kInt);
+  derive();
+  if (strength == 1.0) return;
+  const Tensor quantized = values_ * (mode_ == LinearMode::ternary ? scale_ : scale_.unsqueeze(1));
+  dequantized_ = (w + strength * (quantized - w)).to(compute_);
+}
+
+void LinearWeight::derive() {
+  auto made = device::dequantize(values_, scale_, compute_);
+  dequantized_ = std::move(made.weights);
+  row_sum_ = std::move(made.row_sum);
 }
 
 void LinearWeight::adopt(const Tensor& values, const Tensor& scale, const Tensor& bias) {
@@ -210,9 +216,7 @@ void LinearWeight::adopt(const Tensor& values, const Tensor& scale, const Tensor
   values_ = values.to(latent_.device());
   scale_ = scale.to(latent_.device());
   bias_ = bias.defined() ? bias.to(latent_.device()) : bias;
-  const Tensor factor = mode_ == LinearMode::ternary ? scale_ : scale_.unsqueeze(1);
-  dequantized_ = (values_ * factor).to(compute_);
-  row_sum_ = values_.sum(1, /*keepdim=*/false, at::kInt);
+  derive();
 }
 
 QuantizedTokens quantize_tokens(const Tensor& x, float limit) {
@@ -239,16 +243,28 @@ Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight& weight
   return acc;
 }
 
-std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const LinearWeight*>& weights,
-                                 float limit) {
+LinearInput normed_input(const Tensor& x, const Tensor& gain, double eps, const LinearWeight& first,
+                         float limit) {
+  if (first.is_integer() && device::takes(x)) {
+    if (auto fused = device::normed_tokens(x, gain, eps, limit)) {
+      LinearInput input(std::move(fused->stands_for));
+      input.tokens = std::move(fused->tokens);
+      return input;
+    }
+  }
+  return rms_norm(x, gain, eps);
+}
+
+std::vector<Tensor> linear_group(const LinearInput& input,
+                                 const std::vector<const LinearWeight*>& weights, float limit) {
   const auto given = [&](size_t i, const Tensor& (LinearWeight::*get)() const) {
     const Tensor found = i < weights.size() ? (weights[i]->*get)() : Tensor();
     return found.defined() ? found : at::empty({0});  // autograd takes no null
   };
   const auto latent = [&](size_t i) { return given(i, &LinearWeight::latent); };
   const auto scale = [&](size_t i) { return given(i, &LinearWeight::log_scale); };
-  return LinearGroup::apply(x, latent(0), latent(1), latent(2), scale(0), scale(1), scale(2),
-                            weights, static_cast<double>(limit));
+  return LinearGroup::apply(input.x, latent(0), latent(1), latent(2), scale(0), scale(1), scale(2),
+                            weights, input.tokens, static_cast<double>(limit));
 }
 
 }  // namespace tristill::train

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "train/quant/ternary_rule.h"
@@ -63,6 +64,8 @@ class LinearWeight {
   double clipped_share() const { return rule_ ? rule_->clipped_share(latent_, log_scale_) : 0; }
 
  private:
+  void derive();  // what the passes compute with, of values and scale
+
   torch::Tensor latent_, log_scale_, values_, scale_, bias_, row_sum_, dequantized_;
   std::shared_ptr<const TernaryRule> rule_;  // of a ternary matrix
   LinearMode mode_ = LinearMode::ternary;
@@ -81,10 +84,21 @@ QuantizedTokens quantize_tokens(const torch::Tensor& x, float limit = 127.0F);
 // Exact int32 accumulators [N, out] of quantised tokens and an int8 or ternary matrix.
 torch::Tensor integer_accumulators(const QuantizedTokens& x, const LinearWeight& weight);
 
+// The input of a linear_group: x, or an x of which there are the tokens alone (normed_input).
+struct LinearInput {
+  LinearInput(torch::Tensor input) : x(std::move(input)) {}  // a plain x is one
+  torch::Tensor x;
+  QuantizedTokens tokens;  // by the group's limit; values undefined: not yet
+};
+// rms_norm(x) as the input of a group whose first matrix this is: normed and quantised in one, with
+// nothing between, where the device has a kernel for it.
+LinearInput normed_input(const torch::Tensor& x, const torch::Tensor& gain, double eps,
+                         const LinearWeight& first, float limit);
+
 // y_i = x W_i^t for several matrices that share their input (q, k, v; gate, up), so that the
 // tokens are quantised once; at most three, of one mode and strength. Differentiable in x and in
 // every latent and learned scale.
-std::vector<torch::Tensor> linear_group(const torch::Tensor& x,
+std::vector<torch::Tensor> linear_group(const LinearInput& input,
                                         const std::vector<const LinearWeight*>& weights,
                                         float limit = 127.0F);
 

@@ -220,9 +220,11 @@ void Student::set_activation_bits(uint32_t bits, uint32_t down_bits) {
   CHECK(check_config(config_).has_value());
 }
 
-Tensor Student::sub_norm(const Tensor& x, const Tensor& gain) const {
+LinearInput Student::sub_norm(const Tensor& x, const Tensor& gain, const LinearWeight& next,
+                              float limit) const {
+  if (!gain.defined()) return x;
   if (calibrating_) Tensor(gain).fill_(x.square().mean().sqrt().item<double>());
-  return rms_norm(x, gain, config_.norm_eps);
+  return normed_input(x, gain, config_.norm_eps, next, limit);
 }
 
 void Student::calibrate_sub_norms(const Tensor& tokens, const Tensor& segment_start) {
@@ -236,14 +238,16 @@ void Student::calibrate_sub_norms(const Tensor& tokens, const Tensor& segment_st
   calibrating_ = false;
 }
 
-Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& segment_start) const {
+Tensor Student::attention(const Block& block, const Tensor& h, const Tensor& segment_start) const {
   const int64_t batch = segment_start.size(0);
   const int64_t tokens = segment_start.size(1);
   const auto groups = static_cast<int64_t>(config_.n_kv_heads);
   const auto head_dim = static_cast<int64_t>(config_.head_dim);
   const int64_t repeats = config_.n_heads / config_.n_kv_heads;
   const double eps = config_.norm_eps;
-  const auto qkv = linear_group(x, {&block.q, &block.k, &block.v}, config_.attention_limit());
+  const float limit = config_.attention_limit();
+  const LinearInput x = normed_input(h, block.attn_norm, eps, block.q, limit);
+  const auto qkv = linear_group(x, {&block.q, &block.k, &block.v}, limit);
   if (recorded_layer_ >= 0 && &block == &blocks_[static_cast<size_t>(recorded_layer_)]) {
     states_ = {qkv[0], qkv[1], qkv[2]};
   }
@@ -257,24 +261,25 @@ Tensor Student::attention(const Block& block, const Tensor& x, const Tensor& seg
   o = o.view({batch, groups, tokens, repeats * head_dim})
           .transpose(1, 2)
           .reshape({batch * tokens, groups * repeats * head_dim});
-  if (block.attn_sub_norm.defined()) o = sub_norm(o, block.attn_sub_norm);
-  return linear_group(o, {&block.o}, config_.attention_limit())[0];
+  return linear_group(sub_norm(o, block.attn_sub_norm, block.o, limit), {&block.o}, limit)[0];
 }
 
-Tensor Student::mlp(const Block& block, const Tensor& x) const {
-  const auto gate_up = linear_group(x, {&block.gate, &block.up}, config_.mlp_limit());
-  Tensor inner = glu(gate_up[0], gate_up[1], config_.activation);
-  if (block.ffn_sub_norm.defined()) inner = sub_norm(inner, block.ffn_sub_norm);
-  return linear_group(inner, {&block.down}, config_.down_limit())[0];
+Tensor Student::mlp(const Block& block, const Tensor& h) const {
+  const float limit = config_.mlp_limit();
+  const LinearInput x = normed_input(h, block.ffn_norm, config_.norm_eps, block.gate, limit);
+  const auto gate_up = linear_group(x, {&block.gate, &block.up}, limit);
+  const Tensor inner = glu(gate_up[0], gate_up[1], config_.activation);
+  const float down_limit = config_.down_limit();
+  return linear_group(sub_norm(inner, block.ffn_sub_norm, block.down, down_limit), {&block.down},
+                      down_limit)[0];
 }
 
 Tensor Student::through(const Block& block, const Tensor& h, const Tensor& first_seen,
                         std::vector<double>* gains) const {
-  const Tensor attended =
-      attention(block, rms_norm(h, block.attn_norm, config_.norm_eps), first_seen);
+  const Tensor attended = attention(block, h, first_seen);
   if (gains != nullptr) gains->push_back(gain_of(attended, h));
   const Tensor between = h + attended;
-  const Tensor transformed = mlp(block, rms_norm(between, block.ffn_norm, config_.norm_eps));
+  const Tensor transformed = mlp(block, between);
   if (gains != nullptr) gains->push_back(gain_of(transformed, between));
   return between + transformed;
 }

@@ -109,10 +109,13 @@ class Student {
   LinearWeight matrix(const std::string& name, int64_t out, int64_t in, double std,
                       WeightKind kind);
   void name_scales();
-  torch::Tensor attention(const Block& block, const torch::Tensor& x,
+  // The two branches of a block, of the residual stream h: each norms it first.
+  torch::Tensor attention(const Block& block, const torch::Tensor& h,
                           const torch::Tensor& segment_start) const;
-  torch::Tensor mlp(const Block& block, const torch::Tensor& x) const;
-  torch::Tensor sub_norm(const torch::Tensor& x, const torch::Tensor& gain) const;
+  torch::Tensor mlp(const Block& block, const torch::Tensor& h) const;
+  // What the last matrix of a branch reads; x itself where there is no gain.
+  LinearInput sub_norm(const torch::Tensor& x, const torch::Tensor& gain, const LinearWeight& next,
+                       float limit) const;
   // One block, from the residual stream to the residual stream. gains: record_gains's, or null.
   torch::Tensor through(const Block& block, const torch::Tensor& h, const torch::Tensor& first_seen,
                         std::vector<double>* gains) const;

@@ -1,6 +1,7 @@
-// CUDA's language and runtime as far as model/cuda uses them, on the CPU: tests compare the GPU's
-// kernels with the CPU's bit for bit where no GPU is. One block at a time; its threads are fibers
-// that run until a barrier. Checks no races, no memory limits, no alignment. One host thread.
+// CUDA's language and runtime as far as model/cuda and train/device/cuda use them, on the CPU:
+// tests compare the GPU's kernels with the CPU's bit for bit where no GPU is. One block at a time;
+// its threads are fibers that run until a barrier. Checks no races, no memory limits, no alignment.
+// One host thread.
 #pragma once
 
 #include <algorithm>
@@ -53,6 +54,19 @@ inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fsqrt_rn(float x) { return std::sqrt(x); }
 inline int __float2int_rn(float x) { return static_cast<int>(std::nearbyint(x)); }
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
+inline float __uint_as_float(uint32_t x) { return std::bit_cast<float>(x); }
+inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
+// Of whole warps alone.
+template <class T>
+T __shfl_xor_sync(uint32_t /*lanes*/, T value, int other) {
+  constexpr auto kWords = static_cast<uint32_t>(sizeof(T) / sizeof(uint32_t));
+  const uint32_t lane = threadIdx.x % 32;
+  uint32_t* const all = cuda_emulator::exchange(kWords);
+  std::memcpy(all + lane * kWords, &value, sizeof(T));
+  cuda_emulator::warp_barrier();
+  std::memcpy(&value, all + (lane ^ static_cast<uint32_t>(other)) * kWords, sizeof(T));
+  return value;
+}
 inline int atomicAdd(int* to, int value) { return std::exchange(*to, *to + value); }
 inline uint32_t atomicMin(uint32_t* to, uint32_t value) {
   return std::exchange(*to, std::min(*to, value));

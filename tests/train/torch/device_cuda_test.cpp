@@ -7,6 +7,7 @@
 #include "tests/support/test_model.h"
 #include "tests/train/torch/few_steps.h"
 #include "train/device/head_loss.h"
+#include "train/device/kernel_launch.h"
 #include "train/device/ops.h"
 #include "train/device/place.h"
 #include "train/export.h"
@@ -86,6 +87,29 @@ TEST_F(CudaTrainer, WeightsBecomeTheSame) {
   }
 }
 
+// Forth to the bit where kernels of ours run, which is from compute capability 8.0.
+TEST_F(CudaTrainer, NormsAndGatedUnitsAreTheCpus) {
+  const bool has_kernels = static_cast<bool>(device::KernelLaunch(at::empty({1}, kCuda)));
+  for (const auto activation : {Activation::swiglu, Activation::squared_relu}) {
+    const Tensor x = random({3000, 768}, 9), gain = random({768}, 10), up = random({3000, 768}, 11);
+    std::vector<Tensor> here, there;
+    for (const Tensor& input : {x, gain, up}) {
+      here.push_back(input.clone().set_requires_grad(true));
+      there.push_back(input.to(kCuda).set_requires_grad(true));
+    }
+    const auto run = [&](const auto& in) {
+      return glu(rms_norm(in[0], in[1], 1e-5), in[2], activation);
+    };
+    const Tensor a = run(here), b = run(there);
+    if (has_kernels) EXPECT_TRUE(b.detach().cpu().equal(a.detach()));
+    expect_close(b.detach(), a.detach(), 1e-5);
+    const Tensor weight = random(a.sizes(), 12);
+    (a * weight).sum().backward();
+    (b * weight.to(kCuda)).sum().backward();
+    for (size_t i = 0; i < here.size(); ++i) expect_close(there[i].grad(), here[i].grad(), 1e-4);
+  }
+}
+
 TEST_F(CudaTrainer, AttentionIsThatOfTheCpu) {
   Tensor starts = at::zeros({2, 300}, at::kInt);
   starts[1].slice(0, 130).fill_(130);
@@ -122,6 +146,15 @@ TEST_F(CudaTrainer, TwentyStepsLearnAsOnTheCpu) {
     EXPECT_NEAR(there.losses[i], here.losses[i], (i < 8 ? 0.03 : 0.1) * here.losses[i]) << i;
   }
   EXPECT_EQ(there.exported.size(), here.exported.size());
+}
+
+TEST_F(CudaTrainer, WithoutKernelsItLearnsAsWithThem) {
+  const FewSteps with = take_steps(kCuda, 8);
+  const device::ChosenKernels none(nullptr);
+  const FewSteps without = take_steps(kCuda, 8);
+  for (size_t i = 0; i < with.losses.size(); ++i) {
+    EXPECT_NEAR(without.losses[i], with.losses[i], 0.03 * with.losses[i]) << i;
+  }
 }
 
 TEST_F(CudaTrainer, TheSameStepsGiveTheSameBytesAgain) {

@@ -7,6 +7,7 @@
 
 #include "tests/support/test_model.h"
 #include "tests/train/torch/few_steps.h"
+#include "tests/train/torch/twice.h"
 #include "train/device/head_loss.h"
 #include "train/device/ops.h"
 #include "train/device/place.h"
@@ -22,19 +23,6 @@ namespace tristill::train {
 namespace {
 
 using torch::Tensor;
-
-Tensor random(at::IntArrayRef shape, uint64_t seed) {
-  torch::manual_seed(seed);
-  return at::randn(shape, at::kFloat);
-}
-
-Tensor leaf(const Tensor& x) { return x.detach().clone().set_requires_grad(true); }
-
-void expect_close(const Tensor& a, const Tensor& b, double tolerance, const char* what) {
-  ASSERT_EQ(a.sizes(), b.sizes()) << what;
-  const double scale = b.abs().max().item<double>() + 1e-12;
-  EXPECT_LT((a - b).abs().max().item<double>() / scale, tolerance) << what;
-}
 
 // Runs an operation on copies of the inputs here and there, and compares results and gradients.
 template <class Here, class There>

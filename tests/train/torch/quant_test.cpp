@@ -29,9 +29,7 @@ Tensor random(at::IntArrayRef shape, uint64_t seed) {
   return at::randn(shape, at::kFloat);
 }
 
-std::shared_ptr<const TernaryRule> rule(WeightRule weights) {
-  return ternary_rule({.weights = weights});
-}
+std::shared_ptr<const TernaryRule> rule(WeightRule weights) { return rule(weights); }
 
 LinearWeight layer(WeightRule weights, const Tensor& latent) {
   LinearWeight made(latent.detach().clone().set_requires_grad(true), LinearMode::ternary,
@@ -120,7 +118,9 @@ TEST(TernaryRules, LearnedScalesStartAsAbsmeanAndGetGradientThroughTheLayer) {
     (linear_group(x, {&weight})[0] * dy).sum().backward();
     const auto tokens = quantize_tokens(x);
     const Tensor by_matrix = at::mm(dy.t(), tokens.values * tokens.scale.unsqueeze(1));
-    const auto expected = weight.backward({by_matrix, {}});
+    const auto expected =
+        rule(weights)->backward(weight.latent(), weight.log_scale(),
+                                {weight.values(), weight.scale(), {}}, {by_matrix, {}});
     expect_close(weight.latent().grad(), expected.latent.to(at::kDouble), 1e-5, "dW");
     expect_close(weight.log_scale().grad(), expected.log_scale.to(at::kDouble), 1e-4, "dscale");
     EXPECT_NE(weight.log_scale().grad().item<float>(), 0.0F);

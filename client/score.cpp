@@ -19,7 +19,8 @@ struct ScoreOptions {
   std::string text;
   std::vector<std::string> files;
   std::string traces;
-  std::optional<uint32_t> top_logprobs;
+  std::optional<uint32_t> top_logprobs, logprob_draws;
+  std::optional<int64_t> seed;
 };
 
 struct Prompt {
@@ -130,8 +131,13 @@ ExitCode score(Session& session, const ScoreOptions& options) {
   const std::vector<Prompt> prompts = prompts_of(options);
   Json request = {{"prompt", Json::array()}};
   for (const Prompt& prompt : prompts) request["prompt"].push_back(prompt.text);
-  request["top_logprobs"] =
-      options.top_logprobs.value_or(options.traces.empty() ? 0 : kTraceLogprobs);
+  if (options.logprob_draws) {
+    request["logprob_draws"] = *options.logprob_draws;
+    if (options.seed) request["seed"] = *options.seed;
+  } else {
+    request["top_logprobs"] =
+        options.top_logprobs.value_or(options.traces.empty() ? 0 : kTraceLogprobs);
+  }
   write_model(session, request);
   TraceFile traces(options.traces);
   std::vector<Score> scores;
@@ -226,10 +232,16 @@ void add_score_command(CLI::App& app, Plan& plan) {
       ->add_option("--traces", options->traces,
                    "Write what the model predicts as lines that tristill traces upload takes")
       ->type_name("PATH");
-  command
-      ->add_option("--top-logprobs", options->top_logprobs,
-                   "Likeliest tokens in a trace, 0 to 64; default 32")
-      ->check(within(0, 64));
+  auto* likeliest = command
+                        ->add_option("--top-logprobs", options->top_logprobs,
+                                     "Likeliest tokens in a trace, 0 to 64; default 32")
+                        ->check(within(0, 64));
+  auto* draws = command
+                    ->add_option("--logprob-draws", options->logprob_draws,
+                                 "Instead: random draws from what the model predicts, 1 to 64")
+                    ->check(within(1, 64))
+                    ->excludes(likeliest);
+  command->add_option("--seed", options->seed, "Of the draws")->needs(draws);
   add_model_flag(*command, plan);
   command->callback([options, &plan] {
     plan.action = [options](Session& session) { return score(session, *options); };

@@ -68,6 +68,35 @@ float LogSoftmax::other(TokenId token, std::span<const TokenLogprob> top,
   return to_float((shift - log_sum_) + log_sum_of(scratch, max));
 }
 
+std::vector<TokenLogprob> LogSoftmax::draw(std::span<double> uniforms,
+                                           std::vector<float>& scratch) const {
+  scratch.assign(logits_.begin(), logits_.end());
+  kernels::best().exp_sum(scratch.data(), max_, scratch.size());
+  double total = 0;
+  for (const float weight : scratch) total += static_cast<double>(weight);
+  const double below_total = std::nextafter(total, 0.0);
+  for (double& u : uniforms) u = std::min(u * total, below_total);
+  std::ranges::sort(uniforms);
+  const auto n = static_cast<double>(uniforms.size());
+  std::vector<std::pair<size_t, TokenId>> counts;
+  double reached = 0;
+  auto next = uniforms.begin();
+  for (size_t i = 0; next != uniforms.end(); ++i) {
+    reached += static_cast<double>(scratch[i]);
+    const auto first = next;
+    while (next != uniforms.end() && *next < reached) ++next;
+    const auto count = static_cast<size_t>(next - first);
+    if (count > 0) counts.emplace_back(count, static_cast<TokenId>(i));
+  }
+  std::ranges::stable_sort(counts, std::ranges::greater(), &std::pair<size_t, TokenId>::first);
+  std::vector<TokenLogprob> drawn;
+  drawn.reserve(counts.size());
+  for (const auto& [count, token] : counts) {
+    drawn.push_back({token, static_cast<float>(portable_log(static_cast<double>(count) / n))});
+  }
+  return drawn;
+}
+
 std::vector<TokenLogprob> LogSoftmax::top(uint32_t n) const {
   const auto better = [this](TokenId a, TokenId b) {
     const float x = logits_[static_cast<size_t>(a)];

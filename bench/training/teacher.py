@@ -2,10 +2,7 @@
 
   corpus  training text of the corpus, the teacher's TOP likeliest tokens of each
   t1      text that the teacher wrote at temperature 1 after some tokens of the corpus, likewise
-  counts  the same text; a list is what DRAWS draws from the teacher gave. The daemon answers the 64
-          likeliest, so the draws are from those, but where the text's own token is not among them:
-          there it is the only draw. As the text is a draw itself, the mean over texts of c / N is
-          the teacher's distribution exactly, tail included.
+  counts  the same text; a list is what DRAWS random draws from the teacher gave
 """
 
 import collections
@@ -22,7 +19,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-TOP, LISTED, DRAWS = 12, 64, 50
+TOP, DRAWS = 12, 50
 PROMPT_TOKENS = 24
 PROMPTS_A_REQUEST = 8
 PIECE_BYTES = 480
@@ -69,16 +66,13 @@ class Served:
             text = refused.read().decode(errors="replace")
             raise SystemExit(f"POST {path}: {refused.code} {text}") from None
 
-    def score(self, prompts, context):
-        """Trace records of texts or lists of ids, their likeliest tokens first."""
-        answer = self.post("/v1/score", {"prompt": prompts, "top_logprobs": LISTED,
-                                         "truncate_prompt_tokens": context})
+    def score(self, prompts, context, **lists):
+        """Trace records of texts or lists of ids. lists: what a position's list holds, by default
+        its TOP likeliest tokens."""
+        answer = self.post("/v1/score", {"prompt": prompts, "truncate_prompt_tokens": context,
+                                         **(lists or {"top_logprobs": TOP})})
         kept = ("tokenizer", "teacher", "sampling", "prompt_tokens", "tokens", "top_logprobs")
-        records = [{name: record[name] for name in kept} for record in answer["data"]]
-        for record in records:
-            for listed in filter(None, record["top_logprobs"]):
-                listed.sort(key=lambda entry: -entry[1])
-        return records
+        return [{name: record[name] for name in kept} for record in answer["data"]]
 
     def write(self, prompts, tokens, seed):
         """The ids of each prompt and what the model wrote after it at temperature 1."""
@@ -108,36 +102,16 @@ def training_pieces(manifest, corpus, seed):
     return found
 
 
-def shortened(record):
-    return record | {"top_logprobs": [listed and listed[:TOP] for listed in
-                                      record["top_logprobs"]]}
-
-
-def drawn(record, chance):
-    """The record with lists of draws; see counts above."""
-    lists = [None] * record["prompt_tokens"]
-    for token, listed in list(zip(record["tokens"], record["top_logprobs"]))[len(lists):]:
-        if listed is None:
-            lists.append(None)
-            continue
-        ids = [entry[0] for entry in listed]
-        draws = [token]
-        if token in ids:
-            draws = chance.choices(ids, [math.exp(entry[1]) for entry in listed], k=DRAWS)
-        counts = collections.Counter(draws)
-        lists.append([[i, math.log(c / len(draws))] for i, c in counts.most_common()])
-    return record | {"top_logprobs": lists}
-
-
 def batches(things, pool, work, tokens):
-    """work(batch, number) of batches of things until so many tokens have come back."""
+    """work(batch, number), lists of records of the same texts, of batches of things until so many
+    tokens have come back."""
     got, cut = 0, [things[i:i + PROMPTS_A_REQUEST]
                    for i in range(0, len(things), PROMPTS_A_REQUEST)]
     for start in range(0, len(cut), 8):
         numbered = range(start, min(start + 8, len(cut)))
-        for records in pool.map(work, [cut[i] for i in numbered], numbered):
-            yield records
-            got += sum(len(record["tokens"]) for record in records)
+        for lists in pool.map(work, [cut[i] for i in numbered], numbered):
+            yield lists
+            got += sum(len(record["tokens"]) for record in lists[0])
         if got >= tokens:
             return
 
@@ -145,7 +119,6 @@ def batches(things, pool, work, tokens):
 def make_sets(served, pieces, context, tokens, kinds, pool):
     """Uploads the wanted sets; (records, tokens) of each."""
     made = {kind: [0, 0] for kind in kinds}
-    chance = random.Random(1)
 
     def upload(kind, records):
         lines = "\n".join(json.dumps(r, separators=(",", ":")) for r in records) + "\n"
@@ -154,21 +127,26 @@ def make_sets(served, pieces, context, tokens, kinds, pool):
         made[kind][1] += sum(len(record["tokens"]) for record in records)
 
     def written(prompts, number):
+        """The same texts with lists of either kind."""
         texts = served.write(prompts, context - PROMPT_TOKENS, number)
-        return [record | {"sampling": "t1", "prompt_tokens": PROMPT_TOKENS}
-                for record in served.score(texts, context)]
+        origin = {"sampling": "t1", "prompt_tokens": PROMPT_TOKENS}
+        return tuple([record | origin for record in records] for records in (
+            served.score(texts, context),
+            served.score(texts, context, logprob_draws=DRAWS, seed=number * PROMPTS_A_REQUEST)))
+
+    def read(texts, _):
+        return (served.score(texts, context),)
 
     prompts = []
-    for records in batches(pieces, pool, lambda texts, _: served.score(texts, context), tokens):
-        upload("corpus", [shortened(record) for record in records])
+    for (records,) in batches(pieces, pool, read, tokens):
+        upload("corpus", records)
         prompts += [r["tokens"][:PROMPT_TOKENS] for r in records
                     if len(r["tokens"]) > PROMPT_TOKENS]
     if "t1" in kinds:
-        for records in batches(prompts, pool, written, tokens):
-            upload("t1", [shortened(record) for record in records])
-            upload("counts", [drawn(record, chance) for record in records])
+        for likeliest, draws in batches(prompts, pool, written, tokens):
+            upload("t1", likeliest)
+            upload("counts", draws)
     return made
-
 
 
 def collect(place, job, context, tokens, kinds=("corpus", "t1", "counts")):

@@ -569,7 +569,7 @@ void Engine::Impl::take_token(Sequence& sequence, uint32_t position, TokenId tok
   const GenerationRequest& request = sequence.state->request;
   TokenEvent event;
   event.token = token;
-  if (request.logprobs) score(request, logits, logprob_scratch, event);
+  if (request.logprobs) score(request, position + 1, logits, logprob_scratch, event);
   if (std::ranges::find(sequence.end_tokens, token) != sequence.end_tokens.end()) {
     return finish(sequence, FinishReason::stop, {}, std::move(event));
   }

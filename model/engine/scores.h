@@ -9,9 +9,9 @@
 
 namespace tristill::engine {
 
-// What the request wants to know of event.token, of the logits that led to it. Scratch is
-// overwritten. Throws std::runtime_error when the logits are not finite.
-void score(const GenerationRequest& request, std::span<const float> logits,
+// What the request wants to know of event.token, which stands at `position`, of the logits that led
+// to it. Scratch is overwritten. Throws std::runtime_error when the logits are not finite.
+void score(const GenerationRequest& request, uint32_t position, std::span<const float> logits,
            std::vector<float>& scratch, TokenEvent& event);
 
 // The prompt's token at `position` with its score, unless that was sent before a preemption. logits

@@ -141,6 +141,7 @@ engine::GenerationRequest Completion::generation_of(std::vector<TokenId> ids) co
           .ignore_eos = request_.ignore_eos,
           .logprobs = ranks ? request_.logprobs.value_or(0) : request_.logprobs,
           .prompt_logprobs = request_.echo && request_.logprobs && !request_.gap,
+          .logprob_draws = request_.logprob_draws,
           .other_logprobs = request_.other_logprobs,
           .min_tokens = request_.min_tokens,
           .grammar = request_.grammar,

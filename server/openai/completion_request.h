@@ -46,6 +46,7 @@ struct CompletionRequest {
   std::vector<TokenId> stop_tokens;
   uint32_t min_tokens = 0;
   std::optional<uint32_t> logprobs;
+  uint32_t logprob_draws = 0;  // not 0: lists hold random draws, not the likeliest
   bool other_logprobs = false;
   bool ids_as_tokens = false;  // logprobs name tokens "token_id:N"
   bool echo = false;

@@ -33,6 +33,14 @@ Result<CompletionRequest> parse(std::string_view text) {
   read_prompts(fields, "prompt", request.prompts);
   fields.text("model", [&](std::string name) { request.model = std::move(name); });
   fields.integer("top_logprobs", 0, trace::kMaxTopLogprobs, request.logprobs);
+  fields.integer("logprob_draws", 1, engine::kMaxLogprobDraws, request.logprob_draws);
+  if (request.logprob_draws > 0 && fields.find("top_logprobs") != nullptr) {
+    return Error{ErrorCode::invalid_argument,
+                 "logprob_draws and top_logprobs are both given, and a list holds either random "
+                 "draws or the likeliest tokens; leave one of them out",
+                 "logprob_draws"};
+  }
+  fields.integer("seed", INT64_MIN, INT64_MAX, request.seed);
   fields.integer("truncate_prompt_tokens", 1, 1 << 24, request.truncate_prompt);
   fields.integer("priority", -kMaxPriority, kMaxPriority, request.priority);
   if (auto done = finish_reading(fields, request); !done) return done.error();
@@ -84,6 +92,7 @@ class Scoring {
   Result<json> score(size_t i) {
     CompletionRequest one = request_;
     one.prompts = {request_.prompts[i]};
+    if (one.seed) one.seed = static_cast<int64_t>(static_cast<uint64_t>(*one.seed) + i);
     auto completion = Completion::submit(std::move(one), served_, from_, services_);
     if (!completion) return completion.error();
     const auto outcome = (*completion)->run(from_.client_gone);

@@ -125,6 +125,43 @@ TEST(LogSoftmax, NothingLeftIsMinusInfinity) {
   EXPECT_EQ(parts_of({3e38F, -3e38F, -3e38F}, 0, 1).other, -kInfinity);
 }
 
+std::vector<TokenLogprob> drawn_of(const std::vector<float>& logits, std::vector<double> uniforms) {
+  std::vector<float> scratch;
+  return LogSoftmax(logits, scratch).draw(uniforms, scratch);
+}
+
+TEST(LogSoftmax, DrawsFallWhereTheCumulatedProbabilitiesSay) {
+  const std::vector<float> logits = {std::log(0.1F), -kInfinity, std::log(0.5F), std::log(0.4F)};
+  const auto drawn = drawn_of(logits, {0.95, 0.0, 0.55, 0.15, 0.3, 0.62, 0.61, 0.99});
+  ASSERT_EQ(drawn.size(), 3U);
+  const std::vector<std::pair<TokenId, int>> expected = {{3, 4}, {2, 3}, {0, 1}};
+  for (size_t i = 0; i < drawn.size(); ++i) {
+    EXPECT_EQ(drawn[i].token, expected[i].first);
+    EXPECT_FLOAT_EQ(drawn[i].logprob, std::log(static_cast<float>(expected[i].second) / 8.0F));
+  }
+}
+
+TEST(LogSoftmax, ADrawNextToOneIsOfAPossibleToken) {
+  const auto drawn = drawn_of({1.0F, 0.3F, -kInfinity}, {std::nextafter(1.0, 0.0)});
+  ASSERT_EQ(drawn.size(), 1U);
+  EXPECT_EQ(drawn[0].token, 1);
+  EXPECT_EQ(drawn[0].logprob, 0);
+}
+
+TEST(LogSoftmax, ManyDrawsHaveTheSharesOfTheDistribution) {
+  const auto logits = random_logits(40, 1.5F);
+  std::vector<double> uniforms;
+  constexpr size_t kDraws = 100000;
+  for (size_t i = 0; i < kDraws; ++i) {
+    uniforms.push_back((static_cast<double>(i) + 0.5) / static_cast<double>(kDraws));
+  }
+  std::vector<float> scratch;
+  const LogSoftmax log_softmax(logits, scratch);
+  for (const TokenLogprob& drawn : log_softmax.draw(uniforms, scratch)) {
+    EXPECT_NEAR(std::exp(drawn.logprob), std::exp(log_softmax.at(drawn.token)), 2e-5);
+  }
+}
+
 TEST(LogSoftmax, TheSameBitsOnEveryInstructionSet) {
   const auto logits = random_logits(32000, 2.5F);
   ASSERT_TRUE(kernels::force_isa("scalar"));

@@ -78,6 +78,31 @@ TEST_F(Score, AListForThoseWhoAskForJson) {
             body["data"][0]["tokens"].size() + body["data"][1]["tokens"].size());
 }
 
+// Each position's list: probabilities of N draws that sum to 1.
+TEST_F(Score, DrawsAreSharesThatSumToOne) {
+  const json body = {{"prompt", {"def f(x):", "def f(x):"}}, {"logprob_draws", 50}, {"seed", 7}};
+  const auto all = lines(body);
+  ASSERT_EQ(all.size(), 2U);
+  size_t longest = 0;
+  for (const std::string& line : all) {
+    const auto record = trace::parse_record(line);
+    ASSERT_TRUE(record) << record.error().message;
+    for (size_t i = 1; i < record->tokens.size(); ++i) {
+      double sum = 0;
+      for (const trace::TopLogprob& top : record->top_logprobs[i]) {
+        const double count = 50 * std::exp(static_cast<double>(top.logprob));
+        EXPECT_NEAR(count, std::round(count), 1e-4);
+        sum += std::exp(static_cast<double>(top.logprob));
+      }
+      EXPECT_NEAR(sum, 1, 1e-5);
+      longest = std::max(longest, record->top_logprobs[i].size());
+    }
+  }
+  EXPECT_GT(longest, 1U);
+  EXPECT_NE(all[0], all[1]);  // one text twice: draws of their own
+  EXPECT_EQ(lines(body), all);  // the same seed
+}
+
 TEST_F(Score, WhatCannotBeScoredIsRefusedBeforeAnythingIsAnswered) {
   const auto param = [&](const json& body) {
     const auto answer = ask("POST", "/v1/score", body.dump());
@@ -87,6 +112,8 @@ TEST_F(Score, WhatCannotBeScoredIsRefusedBeforeAnythingIsAnswered) {
   EXPECT_EQ(param(json::object()), "prompt");
   EXPECT_EQ(param({{"prompt", {{1}, {9999}}}}), "prompt[1][0]");
   EXPECT_EQ(param({{"prompt", "x"}, {"top_logprobs", 65}}), "top_logprobs");
+  EXPECT_EQ(param({{"prompt", "x"}, {"logprob_draws", 65}}), "logprob_draws");
+  EXPECT_EQ(param({{"prompt", "x"}, {"logprob_draws", 5}, {"top_logprobs", 5}}), "logprob_draws");
 }
 
 }  // namespace

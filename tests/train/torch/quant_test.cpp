@@ -29,7 +29,9 @@ Tensor random(at::IntArrayRef shape, uint64_t seed) {
   return at::randn(shape, at::kFloat);
 }
 
-std::shared_ptr<const TernaryRule> rule(WeightRule weights) { return rule(weights); }
+std::shared_ptr<const TernaryRule> rule(WeightRule weights) {
+  return ternary_rule({.weights = weights});
+}
 
 LinearWeight layer(WeightRule weights, const Tensor& latent) {
   LinearWeight made(latent.detach().clone().set_requires_grad(true), LinearMode::ternary,

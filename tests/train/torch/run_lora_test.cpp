@@ -1,4 +1,5 @@
 // Whole jobs that adapt a full-precision model, and what other jobs make of the result.
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/atomic_file.h"
@@ -7,6 +8,7 @@
 #include "tests/train/torch/run_fixture.h"
 #include "train/checkpoint.h"
 #include "train/job/event.h"
+#include "train/run/dryrun.h"
 
 namespace tristill::train {
 namespace {
@@ -139,6 +141,26 @@ TEST_F(LoraRunTest, OtherJobsBeginWithTheMergedWeights) {
     EXPECT_TRUE(of_again.at("lora.base." + name.substr(8)).equal(merged.at(name))) << name;
   }
   EXPECT_EQ(of_again.at("lora.blk.0.attn_q.lora_b").abs().max().item<float>(), 0);
+}
+
+TEST_F(LoraRunTest, ADryRunMeasuresWhatItPredicts) {
+  job::DryRunSpec trial;
+  trial.job = adapting(1, directory("none")).train();
+  job::JobFile file;
+  file.spec = trial;
+  const auto place = directory("dry");
+  EventLog events(place.events());
+  const std::atomic<bool> stop{false};
+  const auto done = run_dryrun(place, file, events, stop);
+  ASSERT_TRUE(done) << done.error().message;
+  const auto report = nlohmann::json::parse(*read_file(place.dryrun_report()));
+  std::vector<std::string> phases;
+  for (const auto& phase : report.at("runs")) {
+    phases.push_back(phase.at("phase"));
+    EXPECT_TRUE(phase.at("finite").get<bool>()) << phase;
+  }
+  // Weights of 8 bits take no activations of 4.
+  EXPECT_EQ(phases, (std::vector<std::string>{"A8_forward", "training_step"}));
 }
 
 TEST_F(LoraRunTest, APublishedModelIsAdaptedAndTeaches) {

@@ -25,8 +25,8 @@ class LogSoftmax {
   // The n most likely tokens, best first, ties by lower id.
   std::vector<TokenLogprob> top(uint32_t n) const;
   // What random draws from the distribution gave, one for each of `uniforms` in [0, 1): the log of
-  // each token's share of the draws, the most frequent first, ties by lower id. Uniforms and scratch
-  // are overwritten.                   Anshumann et al. 2025, sparse logit sampling (RS-KD), q = p
+  // each token's share of the draws, the most frequent first, ties by lower id. Uniforms and
+  // scratch are overwritten.       Anshumann et al. 2025, sparse logit sampling (RS-KD), q = p
   std::vector<TokenLogprob> draw(std::span<double> uniforms, std::vector<float>& scratch) const;
   // Log of what the tokens have together that are neither `token` nor in `top`: summed over them,
   // not 1 minus the others, so that a small rest is exact too. -infinity when there are none, or

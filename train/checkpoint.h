@@ -1,7 +1,7 @@
 // Checkpoints: everything a run needs to go on as if it had never stopped. Written beside, synced,
 // renamed: a checkpoint is whole or absent. checkpoints/NNNNNNNN/state.pt, NNNNNNNN the step, and
-// health.json, how the run was when it was saved. Most roll: a newer one takes their place. Those of
-// every so many steps are kept for good, and the last of a run is never replaced.
+// health.json, how the run was when it was saved. Most roll: a newer one takes their place. Those
+// of every so many steps are kept for good, and the last of a run is never replaced.
 #pragma once
 
 #include <torch/torch.h>

@@ -13,7 +13,7 @@ std::vector<float> floats(const torch::Tensor& tensor) {
 }
 
 IntegerMatrix matrix(const LinearWeight& weight) {
-  const torch::Tensor latent = weight.latent().detach().cpu().contiguous();
+  const torch::Tensor latent = weight.merged().cpu().contiguous();
   IntegerMatrix out;
   out.rows = static_cast<size_t>(latent.size(0));
   out.cols = static_cast<size_t>(latent.size(1));

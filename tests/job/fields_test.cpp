@@ -66,6 +66,7 @@ TEST(TrainSpecFields, WholeNumbersOutsideTheirRangeAreRefused) {
                 {"/sequence_length", 16, 1 << 20},
                 {"/micro_batches", 1, 1 << 16},
                 {"/ranks", 1, 1 << 10},
+                {"/lora/rank", 1, 65536},
                 {"/seed", 0, int64_t{1} << 53},
                 {"/threads", 0, 1024},
                 {"/log_every", 1, 1 << 20},
@@ -109,6 +110,7 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
                 {"/optimizer/spin_threshold", 0, 100},
                 {"/optimizer/spin_tunnel", 0, 100},
                 {"/optimizer/spin_momentum", 0, 0.9999},
+                {"/lora/alpha", 1e-3, 1e6},
                 {"/init_scale", 1e-9, 1e3},
                 {"/loss/ce_weight", 0, 1e3},
                 {"/loss/kd_weight", 0, 1e3},
@@ -150,7 +152,7 @@ TEST(TrainSpecFields, OtherTypesAreRefused) {
     }
   }
   for (const char* object : {"/model", "/data", "/budget", "/optimizer", "/health", "/loss",
-                             "/tokenizer", "/quantization"}) {
+                             "/tokenizer", "/quantization", "/lora"}) {
     for (const json& bad : {json("starter"), json(1), json::array({1})})
       expect_refused(object, bad);
   }
@@ -239,6 +241,78 @@ TEST(TrainSpecFields, RulesOfWeightsComeBackWithTheSettingsTheyUse) {
     ASSERT_TRUE(again) << again.error().message;
     EXPECT_EQ(format_train_spec(*again), text);
   }
+}
+
+// The example as a job that adapts a model: its narrowest matrices have 128 rows.
+json adapting() {
+  json body = tiny();
+  body["quantized"] = false;
+  body["init_from_weights"] = "published";
+  body["lora"] = {{"rank", 8}};
+  return body;
+}
+
+TEST(TrainSpecFields, LowRankAdaptationComesBackWithItsDefaultsFilledIn) {
+  const auto spec = parse_train_spec(adapting().dump());
+  ASSERT_TRUE(spec) << spec.error().message;
+  ASSERT_TRUE(spec->lora);
+  EXPECT_EQ(spec->lora->rank, 8U);
+  EXPECT_EQ(spec->lora->alpha, 16);
+  EXPECT_EQ(spec->lora->scale(), 2);
+  EXPECT_EQ(spec->lora->targets.size(), 7U);
+  EXPECT_EQ(spec->optimizer.kind, OptimizerKind::adamw);
+  EXPECT_EQ(spec->optimizer.adamw_lr, 2e-4);
+  const std::string text = format_train_spec(*spec);
+  const auto again = parse_train_spec(text);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(format_train_spec(*again), text);
+
+  json body = adapting();
+  body["lora"] = {{"rank", 4}, {"alpha", 6}, {"targets", {"attn_v", "attn_q"}}};
+  body["optimizer"] = {{"kind", "adamw"}, {"adamw_lr", 1e-3}};
+  const auto chosen = parse_train_spec(body.dump());
+  ASSERT_TRUE(chosen) << chosen.error().message;
+  EXPECT_EQ(chosen->lora->scale(), 1.5);
+  EXPECT_EQ(chosen->optimizer.adamw_lr, 1e-3);
+  EXPECT_EQ(json::parse(format_train_spec(*chosen))["lora"], body["lora"]);
+  EXPECT_FALSE(json::parse(format_train_spec(*parse_train_spec(tiny().dump()))).contains("lora"));
+}
+
+TEST(TrainSpecFields, LowRankAdaptationThatCannotBeIsRefusedWithARemedy) {
+  const struct {
+    const char *pointer, *value;  // of the change, as JSON
+    const char* param;
+    const char* remedy;
+  } cases[] = {
+      {"/quantized", "true", "lora", "set quantized to false"},
+      {"/init_from_weights", "null", "lora", "give init_from_weights or init_from"},
+      {"/lora", "{}", "lora.rank", "missing"},
+      {"/lora/rank", "129", "lora.rank", "smallest side of the targets is 128"},
+      {"/lora/targets", R"(["attn_q", "output"])", "lora.targets", "ffn_gate"},
+      {"/lora/targets", R"(["attn_q", "attn_q"])", "lora.targets", "each once"},
+      {"/lora/targets", "[]", "lora.targets", "at least one"},
+      {"/lora/targets", R"("attn_q")", "lora.targets", "accepted is"},
+      {"/lora/dropout", "0.1", "lora.dropout", "no known field"},
+      {"/optimizer", R"({"kind": "muon"})", "optimizer.kind", "set adamw"},
+      {"/optimizer", R"({"kind": "spin"})", "optimizer.kind", "set adamw"},
+      {"/optimizer", R"({"norm_pinning": true})", "optimizer.norm_pinning", "leave it out"},
+      {"/optimizer", R"({"polarize": "double_well"})", "optimizer.polarize", "off"},
+      {"/quantization", R"({"lambda_warmup_steps": 5})", "quantization", "leave it out"},
+      {"/quantization", R"({"weights": "lsq"})", "quantization", "leave it out"},
+      {"/init_scale", "0.5", "init_scale", "leave one out"},
+      {"/precision", R"("fp16")", "quantized", "bf16"}};
+  for (const auto& expected : cases) {
+    json body = adapting();
+    body[json::json_pointer(expected.pointer)] = json::parse(expected.value);
+    const auto spec = parse_train_spec(body.dump());
+    ASSERT_FALSE(spec) << expected.pointer << " = " << expected.value;
+    EXPECT_EQ(spec.error().param, expected.param) << spec.error().message;
+    EXPECT_NE(spec.error().message.find(expected.remedy), std::string::npos)
+        << spec.error().message;
+  }
+  json wide = adapting();
+  wide["lora"] = {{"rank", 200}, {"targets", {"attn_q", "ffn_up"}}};
+  EXPECT_TRUE(parse_train_spec(wide.dump()));  // 256 x 256
 }
 
 TEST(TrainSpecFields, UnknownFieldsAreRefusedAtEveryLevelAndShownShort) {

@@ -207,9 +207,17 @@ std::string tokenizer_body(const std::string& tokenizer) {
          R"(,"data":{"corpora":[{"name":"python-stdlib"}]}})";
 }
 
+// A dry run of a job that adapts a model.
+std::string adapting_dryrun_body() {
+  nlohmann::json body = nlohmann::json::parse(dryrun_body("account"));
+  body["job"].update(nlohmann::json::parse(
+      R"({"quantized":false,"init_from_weights":"published","lora":{"rank":8}})"));
+  return body.dump();
+}
+
 TEST(JobSpec, EveryKindComesBackAsItWasWritten) {
-  for (const std::string& body :
-       {tiny_body(), dryrun_body("account"), tokenizer_body(R"({"vocab_size":512})")}) {
+  for (const std::string& body : {tiny_body(), dryrun_body("account"), adapting_dryrun_body(),
+                                  tokenizer_body(R"({"vocab_size":512})")}) {
     const auto spec = job::parse_job_spec(body);
     ASSERT_TRUE(spec) << spec.error().message;
     const auto again = job::parse_job_spec(job::format_job_spec(*spec));

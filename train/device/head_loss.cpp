@@ -219,14 +219,16 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static Variable forward(AutogradContext* ctx, const Variable& hidden, const Variable& latent,
                           const LinearWeight* head, Call* call, LossSums* sums) {
     Tensor grad_hidden = at::empty_like(hidden);
-    Tensor grad_latent = at::zeros_like(latent);
+    Tensor grad_latent;  // undefined: the head is not trained
+    if (latent.requires_grad()) grad_latent = at::zeros_like(latent);
     for (int64_t begin = 0; begin < hidden.size(0); begin += kChunk) {
       Tensor logits = chunk_logits(hidden, *head, begin);
       chunk_losses(*call, logits, begin);
       const int64_t end = begin + logits.size(0);
       const Tensor d_logits = logits.to(head->compute());
-      const Tensor x = hidden.slice(0, begin, end).to(head->compute());
       grad_hidden.slice(0, begin, end).copy_(at::mm(d_logits, head->dequantized()));
+      if (!grad_latent.defined()) continue;
+      const Tensor x = hidden.slice(0, begin, end).to(head->compute());
       grad_latent.add_(at::mm(d_logits.t(), x));
     }
     ctx->save_for_backward({grad_hidden, grad_latent});
@@ -236,7 +238,8 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    return {saved[0] * grads[0], saved[1] * grads[0], Variable(), Variable(), Variable()};
+    const Tensor of_latent = saved[1].defined() ? saved[1] * grads[0] : Tensor();
+    return {saved[0] * grads[0], of_latent, Variable(), Variable(), Variable()};
   }
 };
 

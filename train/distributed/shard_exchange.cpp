@@ -96,9 +96,13 @@ LossSums ShardExchange::reduce(Gradients branch, int64_t& votes) {
 
 // Whether the other ranks need only the quantised weight: not where the way back to a learned scale
 // goes through the latents.
+bool ShardExchange::is_packed(const LinearWeight& weight) const {
+  return weight.mode() != LinearMode::dense && !weight.log_scale().defined() &&
+         student_.strength_of(weight) == 1.0;
+}
+
 bool ShardExchange::is_packed(const Item& item) const {
-  return item.weight != nullptr && item.weight->mode() != LinearMode::dense &&
-         !item.weight->log_scale().defined() && student_.strength_of(*item.weight) == 1.0;
+  return item.weight != nullptr && is_packed(*item.weight);
 }
 
 int64_t ShardExchange::packed_bytes(const Item& item) const {
@@ -186,11 +190,9 @@ void ShardExchange::spread() {
   for (size_t i = 0; i < items_.size(); ++i) {
     if (owners_[i] != ranks_.rank()) unpack(items_[i], data + layout.offset(i));
   }
-  // Of what came as latents and scales: when all of it is there.
-  for (const Item& item : items_) {
-    if (item.weight != nullptr && !is_packed(item)) {
-      item.weight->refresh(student_.strength_of(*item.weight));
-    }
+  // Of what came as latents, scales and factors: when all of it is there.
+  for (LinearWeight* weight : student_.weights()) {
+    if (!is_packed(*weight)) weight->refresh(student_.strength_of(*weight));
   }
 }
 
@@ -202,6 +204,10 @@ void ShardExchange::gather() {
 void ShardExchange::scatter() {
   const torch::NoGradGuard no_grad;
   for (Item& item : items_) ranks_.broadcast(item.latent);
+  for (const NamedParameter& kept : student_.base()) {
+    Tensor tensor = kept.tensor;
+    ranks_.broadcast(tensor);
+  }
 }
 
 }  // namespace tristill::train

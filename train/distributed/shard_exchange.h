@@ -35,14 +35,15 @@ class ShardExchange {
 
   // Rank 0's latents are then the owners'.
   void gather();
-  // All ranks' latents are then rank 0's.
+  // All ranks' latents, and what an adapted student keeps, are then rank 0's.
   void scatter();
 
  private:
   struct Item {
     torch::Tensor latent;
-    LinearWeight* weight = nullptr;  // nothing for a gain
+    LinearWeight* weight = nullptr;  // nothing for a gain or a low-rank factor
   };
+  bool is_packed(const LinearWeight& weight) const;
   bool is_packed(const Item& item) const;
   int64_t packed_bytes(const Item& item) const;
   void pack(const Item& item, uint8_t* to) const;

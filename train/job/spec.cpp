@@ -32,6 +32,7 @@ void read_train(Fields& fields, TrainSpec& spec) {
   fields.object("budget", [&](Fields& inner) { read_budget(inner, spec.budget); });
   fields.object("quantization",
                 [&](Fields& inner) { read_quantization(inner, spec.quantization); });
+  read_lora(fields, spec.lora, spec.optimizer);
   fields.object("optimizer", [&](Fields& inner) { read_optimizer(inner, spec.optimizer); });
   fields.object("health", [&](Fields& inner) { read_health(inner, spec.health); });
   fields.object("loss", [&](Fields& inner) { read_loss(inner, spec.loss); });
@@ -146,6 +147,7 @@ Result<void> check_together(const TrainSpec& spec) {
   if (auto ok = check_parts(spec); !ok) return ok;
   if (auto ok = check_teachers(spec); !ok) return ok;
   if (auto ok = check_precision(spec); !ok) return ok;
+  if (auto ok = check_lora(spec); !ok) return ok;
   if (auto ok = check_optimizer(spec.optimizer, spec.quantized); !ok) return ok;
   if (auto ok = check_first_weights(spec); !ok) return ok;
   const bool trained = spec.tokenizer.is_trained();
@@ -220,6 +222,7 @@ nlohmann::json train_json(const TrainSpec& s) {
               {"log_every", s.log_every},
               {"eval_tokens", s.eval_tokens},
               {"eval_every", s.eval_every}};
+  if (s.lora) out["lora"] = lora_json(*s.lora);
   if (!s.init_from.empty()) out["init_from"] = s.init_from;
   if (!s.init_from_weights.empty()) out["init_from_weights"] = s.init_from_weights;
   return out;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,7 @@
 #include "model/config.h"
 #include "train/job/budget_spec.h"
 #include "train/job/data_spec.h"
+#include "train/job/lora_spec.h"
 #include "train/job/loss_spec.h"
 #include "train/job/model_spec.h"
 #include "train/job/optimizer_spec.h"
@@ -49,6 +51,7 @@ struct TrainSpec {
   std::string
       init_from;  // id of a job whose newest checkpoint gives the first weights; may be empty
   std::string init_from_weights;  // or name of a full-precision model's files in DATA/weights
+  std::optional<LoraSpec> lora;  // the first weights stay as they are, and are adapted
   double init_scale = 1;  // of the matrices as they are drawn; small ones start dead
   uint64_t seed = 1;
   uint32_t threads = 0;  // 0: one a core

@@ -115,15 +115,17 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
     LossWeights scaled = *weights;
     scaled.format = format_weight_of(*counts, *weights);
     Tensor grad_hidden = at::empty_like(hidden);
-    Tensor grad_latent = at::zeros_like(latent);
+    Tensor grad_latent;  // undefined: the head is not trained
+    if (latent.requires_grad()) grad_latent = at::zeros_like(latent);
     *sums = {};
     for (int64_t begin = 0; begin < n; begin += kChunk) {
       const Chunk chunk{begin, std::min(begin + kChunk, n)};
       Tensor logits = chunk_logits(hidden, *head, chunk);
       chunk_losses(logits, chunk, targets, scaled, factor, *sums);
       const Tensor d_logits = logits.to(head->compute());
-      const Tensor x = hidden.slice(0, chunk.begin, chunk.end).to(head->compute());
       grad_hidden.slice(0, chunk.begin, chunk.end).copy_(at::mm(d_logits, head->dequantized()));
+      if (!grad_latent.defined()) continue;
+      const Tensor x = hidden.slice(0, chunk.begin, chunk.end).to(head->compute());
       grad_latent.add_(at::mm(d_logits.t(), x));
     }
     ctx->save_for_backward({grad_hidden, grad_latent});
@@ -133,7 +135,8 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     Variable none;
-    return {saved[0] * grads[0], saved[1] * grads[0], none, none, none, none, none, none, none};
+    const Tensor of_latent = saved[1].defined() ? saved[1] * grads[0] : none;
+    return {saved[0] * grads[0], of_latent, none, none, none, none, none, none, none};
   }
 };
 

@@ -45,7 +45,8 @@ struct LabelCounts {
 LabelCounts count_labels(const torch::Tensor& labels, const LossWeights& weights);
 
 //   hidden [N, D] fp32; labels [N] int64, -100 is no label
-// Returns the mean loss (scalar, differentiable in hidden and in the head's latent); sums is set.
+// Returns the mean loss (scalar, differentiable in hidden and in the head's latent, if that is
+// trained); sums is set.
 // Given the counts of the whole batch of which this is a part, it returns the part's share: the
 // losses of all parts, and their gradients, add up to those of the whole.
 torch::Tensor head_loss(const torch::Tensor& hidden, const LinearWeight& head,

@@ -67,6 +67,7 @@ class DryRun {
       if (auto fits = check_room(); !fits) return fits.error();
       for (const auto& [bits, name] : {std::pair{8U, "A8_forward"}, {4U, "A4_forward"}}) {
         if (stop_) return Outcome{Outcome::interrupted, {}};
+        if (bits == 4 && !spec_.job.quantized) continue;  // int8 weights take 8 bits
         try_forward(bits, name);
       }
       if (stop_) return Outcome{Outcome::interrupted, {}};

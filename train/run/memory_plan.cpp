@@ -38,8 +38,15 @@ class Ledger {
 struct Matrix {
   uint64_t rows, cols;
   bool ternary;
+  bool trained = true;  // itself
+  uint64_t rank = 0;    // of the factors that are trained in its place; 0: none
   uint64_t size() const { return rows * cols; }
+  uint64_t factors() const { return rank * (rows + cols); }
+  bool learns() const { return trained || rank > 0; }
 };
+
+// A block's matrices, as job::block_matrices has them.
+enum Place : size_t { kQ, kK, kV, kO, kGate, kUp, kDown };
 
 // The walk. n is the tokens of a micro-batch; every quantity is in bytes unless it is a width.
 class Walk {
@@ -51,14 +58,14 @@ class Walk {
                spec.sequence_length),
         n_(batch_ / spec.micro_batches),
         compute_(spec.precision == job::Precision::fp32 ? 4 : 2),
-        layers_{{c_.q_dim(), c_.d_model, is_ternary(c_.attention_weights())},
-                {c_.kv_dim(), c_.d_model, is_ternary(c_.attention_weights())},
-                {c_.kv_dim(), c_.d_model, is_ternary(c_.attention_weights())},
-                {c_.d_model, c_.q_dim(), is_ternary(c_.attention_weights())},
-                {c_.d_ff, c_.d_model, is_ternary(c_.mlp_weights())},
-                {c_.d_ff, c_.d_model, is_ternary(c_.mlp_weights())},
-                {c_.d_model, c_.d_ff, is_ternary(c_.mlp_weights())}},
-        table_{c_.vocab_size, c_.d_model, false} {}
+        table_{c_.vocab_size, c_.d_model, false, !spec.lora} {
+    for (const job::BlockMatrix& m : job::block_matrices(c_)) {
+      const bool in_attention = layers_.size() < kGate;
+      const WeightKind kind = in_attention ? c_.attention_weights() : c_.mlp_weights();
+      const bool adapted = spec.lora && spec.lora->is_target(m.name);
+      layers_.push_back({m.out, m.in, is_ternary(kind), !spec.lora, adapted ? spec.lora->rank : 0});
+    }
+  }
 
   MemoryPlan plan() {
     enter_state();
@@ -78,12 +85,16 @@ class Walk {
   uint64_t rows(uint64_t width) const { return n_ * width * kFloat; }
   // A tensor of n numbers in the compute type, made of one in fp32; fp32 itself is not copied.
   uint64_t converted(uint64_t numbers) const { return compute_ == kFloat ? 0 : numbers * compute_; }
-  // What a linear layer keeps of its input for the backward pass.
-  uint64_t kept_input(uint64_t width) const {
-    return is_integer() ? n_ * (width + kFloat) : n_ * width * compute_;
+  // What linear layers keep of the input that they share for the backward pass.
+  uint64_t kept_input(const std::vector<Place>& group) const {
+    const uint64_t width = layers_[group[0]].cols;
+    if (is_integer()) return n_ * (width + kFloat);
+    const bool learns =
+        std::ranges::any_of(group, [&](Place place) { return layers_[place].learns(); });
+    return learns ? n_ * width * compute_ : 0;
   }
   uint64_t derived_of(const Matrix& m) const {
-    if (!spec_.quantized) return m.size() * compute_;
+    if (!spec_.quantized) return m.size() * compute_ + converted(m.factors());
     return m.size() * (1 + compute_) + m.rows * 4 + (m.ternary ? 4 : m.rows * kFloat);
   }
   uint64_t norms_of_a_layer() const {
@@ -94,22 +105,23 @@ class Walk {
   }
 
   void enter_state() {
-    uint64_t matrices = 0, derived = 0;
+    uint64_t matrices = 0, derived = 0, factors = 0;
     for (const Matrix& m : layers_) {
-      matrices += m.size();
-      derived += derived_of(m);
+      matrices += m.size() * c_.n_layers;
+      derived += derived_of(m) * c_.n_layers;
+      factors += m.factors() * c_.n_layers;
     }
-    matrices *= c_.n_layers;
     const uint64_t tables_size = tables() * table_.size();
     const uint64_t others = tables_size + c_.n_layers * norms_of_a_layer() + c_.d_model;
-    plan_.latents = (matrices + others) * kFloat;
-    plan_.gradients = plan_.latents;
+    const uint64_t trained = spec_.lora ? factors : matrices + others;
+    plan_.latents = (matrices + others + factors) * kFloat;
+    plan_.gradients = trained * kFloat;
     const bool adamw = spec_.optimizer.kind == job::OptimizerKind::adamw;
     const bool tables_too = spec_.optimizer.kind == job::OptimizerKind::distillix_muon;
     const uint64_t second_moments =
-        others + (adamw ? matrices : 0) - (tables_too ? tables_size : 0);
-    plan_.optimizer = plan_.latents + second_moments * kFloat;
-    plan_.derived = derived * c_.n_layers + tables() * derived_of(table_);
+        spec_.lora ? factors : others + (adamw ? matrices : 0) - (tables_too ? tables_size : 0);
+    plan_.optimizer = plan_.gradients + second_moments * kFloat;
+    plan_.derived = derived + tables() * derived_of(table_);
     const uint64_t rope = uint64_t{c_.max_context} * c_.head_dim * kFloat;
     // Tokens twice, labels, segments twice. Another batch is packed ahead, of 20 bytes a token:
     // too little to be seen, and no batch of a trial.
@@ -125,16 +137,16 @@ class Walk {
 
   // Saved by a layer: the inputs of its norms, of its products, of attention and of the GLU.
   uint64_t saved_by_mlp() const {
-    uint64_t saved = rows(c_.d_model) + kept_input(c_.d_model) + 2 * rows(c_.d_ff);
+    uint64_t saved = rows(c_.d_model) + kept_input({kGate, kUp}) + 2 * rows(c_.d_ff);
     if (c_.sub_norm) saved += rows(c_.d_ff);
-    return saved + kept_input(c_.d_ff);
+    return saved + kept_input({kDown});
   }
   uint64_t saved_by_attention() const {
     // Queries and keys before and after their rotation, values, what attention gives.
-    uint64_t saved = rows(c_.d_model) + kept_input(c_.d_model) + 2 * rows(c_.q_dim()) +
+    uint64_t saved = rows(c_.d_model) + kept_input({kQ, kK, kV}) + 2 * rows(c_.q_dim()) +
                      2 * rows(c_.kv_dim()) + rows(c_.kv_dim()) + rows(c_.q_dim());
     if (c_.sub_norm) saved += rows(c_.q_dim());
-    return saved + kept_input(c_.q_dim());
+    return saved + kept_input({kO});
   }
 
   uint64_t saved_by_layer() const { return saved_by_attention() + saved_by_mlp(); }
@@ -147,39 +159,53 @@ class Walk {
     // The last product of the last layer, while its input still exists as floats; or, where nothing
     // is saved, the GLU's norm, while its input and the GLU's exist.
     ledger_.touch(again ? 4 * rows(c_.d_ff) + 3 * d : rows(c_.d_ff) + d, "forward");
-    // The head: hidden states, both gradients that it saves, one chunk of logits.
+    // The head: hidden states, the gradients that it saves, one chunk of logits.
     const uint64_t chunk = std::min(kHeadChunk, n_);
     const uint64_t logits = chunk * c_.vocab_size * kFloat + converted(chunk * c_.vocab_size);
     const uint64_t inputs = converted(chunk * c_.d_model) + chunk * c_.d_model;
-    ledger_.hold(d + d + table_.size() * kFloat, "loss");
+    const uint64_t trained = table_.trained ? table_.size() : 0;
+    ledger_.hold(d + d + trained * kFloat, "loss");
     // The gradient's product in the compute type, and that again as the sum takes it.
-    const uint64_t product =
-        table_.size() * compute_ + converted(table_.size()) / compute_ * kFloat;
+    const uint64_t product = trained * compute_ + converted(trained) / compute_ * kFloat;
     ledger_.touch(logits + inputs + product, "loss");
     ledger_.release(d);
   }
 
+  // The gradients of what a matrix learns, in the order of LinearWeight::backward.
+  void backward_learned(const Matrix& m) {
+    if (m.rank > 0) {
+      const uint64_t narrow = n_ * m.rank * compute_;
+      ledger_.touch(narrow + converted(m.factors()) + m.factors() * kFloat, "backward");
+      ledger_.hold(m.factors() * kFloat, "backward");  // the gradients, which stay
+    }
+    if (!m.trained) return;
+    if (is_integer()) ledger_.touch(rows(m.rows) + converted(n_ * m.rows), "backward");
+    const uint64_t scaled = is_integer() ? n_ * m.rows * compute_ : 0;
+    ledger_.hold(scaled, "backward");
+    ledger_.touch(converted(m.size()) + m.size() * kFloat, "backward");
+    ledger_.hold(m.size() * kFloat, "backward");
+    ledger_.release(scaled);
+  }
+
   // Backward of y = x W^t, in the order of LinearGroup::backward; dy is held by the caller.
-  void backward_product(uint64_t in, const std::vector<uint64_t>& outs) {
+  void backward_product(const std::vector<Place>& group) {
+    const uint64_t in = layers_[group[0]].cols;
     const uint64_t x = is_integer() ? n_ * in * compute_ : 0;
     ledger_.hold(x, "backward");
     const uint64_t part = n_ * in * compute_;
-    for (size_t i = 0; i < outs.size(); ++i) {
-      const uint64_t dy = converted(n_ * outs[i]);
+    for (size_t i = 0; i < group.size(); ++i) {
+      const Matrix& m = layers_[group[i]];
+      const uint64_t dy = converted(n_ * m.rows);
       ledger_.hold(dy, "backward");
       ledger_.touch(i == 0 ? part : 2 * part, "backward");
       ledger_.hold(part, "backward");
       if (i > 0) ledger_.release(part);
-      if (is_integer()) ledger_.touch(rows(outs[i]) + dy, "backward");
-      const uint64_t scaled = is_integer() ? n_ * outs[i] * compute_ : 0;
-      ledger_.hold(scaled, "backward");
-      ledger_.touch(converted(outs[i] * in) + outs[i] * in * kFloat, "backward");
-      ledger_.hold(outs[i] * in * kFloat, "backward");  // the gradient, which stays
-      ledger_.release(dy + scaled);
+      backward_learned(m);
+      ledger_.release(dy);
     }
     if (compute_ != kFloat) ledger_.touch(rows(in), "backward");
     ledger_.release(part + x);
-    ledger_.release(kept_input(in));
+    ledger_.release(kept_input(group));
     ledger_.hold(rows(in), "backward");
   }
 
@@ -191,11 +217,11 @@ class Walk {
 
   void backward_mlp() {
     const uint64_t d = rows(c_.d_model), f = rows(c_.d_ff);
-    backward_product(c_.d_ff, {c_.d_model});
+    backward_product({kDown});
     if (c_.sub_norm) backward_norm(c_.d_ff);
     ledger_.hold(2 * f, "backward");
     ledger_.release(f + 2 * f);  // dy, gate and up
-    backward_product(c_.d_model, {c_.d_ff, c_.d_ff});
+    backward_product({kGate, kUp});
     ledger_.release(2 * f);
     backward_norm(c_.d_model);
     ledger_.touch(d, "backward");  // the sum with the residual's gradient
@@ -204,14 +230,14 @@ class Walk {
 
   void backward_attention() {
     const uint64_t d = rows(c_.d_model), q = rows(c_.q_dim()), kv = rows(c_.kv_dim());
-    backward_product(c_.q_dim(), {c_.d_model});
+    backward_product({kO});
     if (c_.sub_norm) backward_norm(c_.q_dim());
     ledger_.touch(q, "backward");  // regathered by KV head
     ledger_.hold(q + 2 * kv, "backward");  // of queries, keys, values
     ledger_.release(q + q + 2 * kv + q);  // dy; what attention saved: q, k, v, o
     ledger_.touch(q, "backward");  // rotated back
     ledger_.release(q + kv);  // queries and keys before their rotation
-    backward_product(c_.d_model, {c_.q_dim(), c_.kv_dim(), c_.kv_dim()});
+    backward_product({kQ, kK, kV});
     ledger_.release(q + 2 * kv);
     backward_norm(c_.d_model);
     ledger_.touch(d, "backward");
@@ -229,7 +255,7 @@ class Walk {
 
   void backward() {
     const uint64_t d = rows(c_.d_model);
-    const uint64_t table = table_.size() * kFloat;
+    const uint64_t table = table_.trained ? table_.size() * kFloat : 0;
     ledger_.hold(d + table, "backward");  // the head's gradients, times the loss'
     ledger_.release(d + table);  // as they were saved
     backward_norm(c_.d_model);
@@ -245,8 +271,11 @@ class Walk {
   }
 
   void optimize() {
-    uint64_t most = 3 * table_.size() * kFloat / 2;  // AdamW: one tensor and its root in place
+    // AdamW: one tensor and its root in place.
+    uint64_t most = table_.trained ? 3 * table_.size() * kFloat / 2 : 0;
     for (const Matrix& m : layers_) {
+      most = std::max(most, m.rank * std::max(m.rows, m.cols) * kFloat);
+      if (!m.trained) continue;
       const uint64_t square = std::min(m.rows, m.cols) * std::min(m.rows, m.cols) * compute_;
       const uint64_t muon = m.size() * (kFloat + 3 * compute_) + 3 * square;
       const bool adamw = spec_.optimizer.kind == job::OptimizerKind::adamw;
@@ -257,10 +286,16 @@ class Walk {
     ledger_.release(plan_.gradients);
   }
 
+  // While a matrix is derived anew, beside what was derived before.
+  uint64_t derived_anew(const Matrix& m) const {
+    if (spec_.quantized) return m.size() * (kFloat + compute_);
+    return m.rank > 0 ? m.size() * kFloat + converted(m.size()) : m.size() * compute_;
+  }
+
   void requantize() {
-    uint64_t most = table_.size();
-    for (const Matrix& m : layers_) most = std::max(most, m.size());
-    ledger_.touch(most * (kFloat + compute_), "quantisation");
+    uint64_t most = derived_anew(table_);
+    for (const Matrix& m : layers_) most = std::max(most, derived_anew(m));
+    ledger_.touch(most, "quantisation");
   }
 
   const job::TrainSpec& spec_;

@@ -16,10 +16,10 @@ namespace tristill::train {
 
 // Bytes.
 struct MemoryPlan {
-  uint64_t latents = 0;      // fp32 parameters
+  uint64_t latents = 0;      // fp32 parameters, trained or kept
   uint64_t optimizer = 0;    // momenta
   uint64_t derived = 0;      // integer weights, scales, weights for the backward products
-  uint64_t gradients = 0;    // all of them, as they are at the end of the backward pass
+  uint64_t gradients = 0;    // of those that are trained, at the end of the backward pass
   uint64_t activations = 0;  // saved for it, as they are at its beginning
   uint64_t peak = 0;         // of one step, all of the above included
   std::string peak_at;       // "loss", "backward", "optimizer", "quantisation"

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "train/loss/format_loss.h"
 #include "train/run/gradient_step.h"
+#include "train/run/job_student.h"
 #include "train/run/precision.h"
 #include "train/teach/on_policy.h"
 
@@ -52,8 +53,7 @@ Replica::Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& rank
       ranks_(ranks),
       stop_(stop),
       packing_(packing_of(spec)),
-      student_(spec.model, spec.quantized, compute_type(spec.precision), spec.seed,
-               ternary_rule(spec.quantization), device),
+      student_(job_student(spec, device)),
       owners_(owners_of(student_, spec.optimizer.kind, ranks.size())),
       optimizer_(spec.optimizer, student_.parameters(), compute_type(spec.precision),
                  {owners_, &ranks}),
@@ -65,7 +65,6 @@ Replica::Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& rank
       teachers_(std::move(data.teachers)),
       exchange_(student_, owners_, ranks) {
   student_.record_states(teachers_.student_layer());
-  student_.recompute_blocks(spec.gradient_checkpointing);
 }
 
 void Replica::tell(Order order, double a, double b, double c) {

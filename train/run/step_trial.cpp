@@ -7,6 +7,7 @@
 #include "train/device/memory.h"
 #include "train/optim/optimizer.h"
 #include "train/run/gradient_step.h"
+#include "train/run/job_student.h"
 #include "train/run/memory_meter.h"
 #include "train/run/precision.h"
 #include "train/student/student.h"
@@ -55,11 +56,8 @@ StepTrial try_steps(const job::TrainSpec& spec, int steps, torch::Device device)
   device::restart_peak(device);
   StepTrial trial;
   auto start = Clock::now();
-  const at::ScalarType compute = compute_type(spec.precision);
-  Student student(spec.model, spec.quantized, compute, spec.seed, ternary_rule(spec.quantization),
-                  device);
-  Optimizer optimizer(spec.optimizer, student.parameters(), compute);
-  student.recompute_blocks(spec.gradient_checkpointing);
+  Student student = job_student(spec, device);
+  Optimizer optimizer(spec.optimizer, student.parameters(), compute_type(spec.precision));
   if (spec.quantization.lambda_warmup_steps > 0) student.set_strength(0);
   student.refresh();
   trial.setup_seconds = seconds_since(start);

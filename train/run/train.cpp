@@ -21,6 +21,7 @@
 #include "train/run/precision.h"
 #include "train/run/quantization.h"
 #include "train/run/replica.h"
+#include "train/run/saved_weights.h"
 #include "train/run/training_data.h"
 
 namespace tristill::train {
@@ -55,10 +56,10 @@ class TrainRun {
   void finish(int exit_code) { replica_.finish(exit_code); }
 
  private:
-  Result<void> load_weights(const Checkpoint& checkpoint, bool first = false);
   Result<void> load_loss_scale(const Checkpoint& checkpoint);
   Result<void> start_from_full_weights();
   Result<void> take_first_weights();
+  void report_adaptation();
   double fraction() const;
   double eta_seconds() const;
   bool is_checkpoint_due() const;
@@ -135,27 +136,6 @@ double TrainRun::eta_seconds() const {
   return used > 0 ? elapsed * (1.0 - used) / used : 0;
 }
 
-// As first weights, those of a job that learned no scales are taken too: ours start from them.
-Result<void> TrainRun::load_weights(const Checkpoint& checkpoint, bool first) {
-  const torch::NoGradGuard no_grad;
-  bool lacks_scales = false;
-  for (const NamedParameter& parameter : student_.parameters()) {
-    const auto found = checkpoint.tensors.find("weights." + parameter.name);
-    if (first && parameter.is_scale && found == checkpoint.tensors.end()) {
-      lacks_scales = true;
-      continue;
-    }
-    if (found == checkpoint.tensors.end() || found->second.sizes() != parameter.tensor.sizes()) {
-      return Error{ErrorCode::corrupt,
-                   "checkpoint lacks " + parameter.name + " in the shape of this model",
-                   "checkpoint"};
-    }
-    torch::Tensor(parameter.tensor).copy_(found->second);
-  }
-  if (lacks_scales) student_.restart_scales();
-  return {};
-}
-
 void TrainRun::scale_first_weights() {
   if (spec_.init_scale == 1.0) return;
   const torch::NoGradGuard no_grad;
@@ -180,10 +160,10 @@ Result<void> TrainRun::start_from_full_weights() {
                    "init_from_weights"};
     }
   }
-  for (const NamedParameter& parameter : student_.parameters()) {
-    if (!weights->has(parameter.name)) continue;
-    const auto values = weights->values(parameter.name, spec_.model);
-    torch::Tensor(parameter.tensor).copy_(torch::tensor(values).view(parameter.tensor.sizes()));
+  for (const NamedParameter& tensor : spec_.lora ? student_.base() : student_.parameters()) {
+    if (!weights->has(tensor.name)) continue;
+    const auto values = weights->values(tensor.name, spec_.model);
+    torch::Tensor(tensor.tensor).copy_(torch::tensor(values).view(tensor.tensor.sizes()));
   }
   student_.restart_scales();
   if (!missing->empty()) {
@@ -195,6 +175,20 @@ Result<void> TrainRun::start_from_full_weights() {
   events_.info("first weights taken from " + spec_.init_from_weights +
                ", norms inserted: " + std::to_string(missing->size()));
   return {};
+}
+
+void TrainRun::report_adaptation() {
+  if (!spec_.lora) return;
+  const auto count = [](const std::vector<NamedParameter>& tensors) {
+    int64_t elements = 0;
+    for (const NamedParameter& tensor : tensors) elements += tensor.tensor.numel();
+    return static_cast<double>(elements);
+  };
+  events_.write({.type = job::EventType::log,
+                 .message = "low-rank adaptation: factors of rank " +
+                            std::to_string(spec_.lora->rank) + " are trained, nothing else",
+                 .numbers = {{"trained_parameters", count(student_.parameters())},
+                             {"kept_parameters", count(student_.base())}}});
 }
 
 Result<void> TrainRun::take_first_weights() {
@@ -209,7 +203,7 @@ Result<void> TrainRun::take_first_weights() {
     return Error{ErrorCode::not_found, "job " + spec_.init_from + " has no whole checkpoint",
                  "init_from"};
   }
-  auto loaded = load_weights(*checkpoint, /*first=*/true);
+  auto loaded = load_first_weights(student_, *checkpoint);
   if (!loaded) return Error{ErrorCode::invalid_argument, loaded.error().message, "init_from"};
   events_.info("first weights taken from step " + std::to_string(checkpoint->step) + " of " +
                spec_.init_from);
@@ -246,7 +240,7 @@ Result<void> TrainRun::resume() {
   const auto checkpoint = load_newest_checkpoint(directory_.checkpoints(), skipped);
   if (!skipped.empty()) events_.warn("damaged checkpoints passed over: " + skipped);
   if (!checkpoint) return take_first_weights();
-  if (auto loaded = load_weights(*checkpoint); !loaded) return loaded;
+  if (auto loaded = load_weights(student_, *checkpoint); !loaded) return loaded;
   if (auto loaded = optimizer_.load_state(checkpoint->tensors); !loaded) return loaded;
   const auto places = checkpoint->tensors.find("data.cursor");
   const auto numbers = checkpoint->tensors.find("run.numbers");
@@ -284,9 +278,7 @@ Result<void> TrainRun::save() {
     checkpoint.health.skipped_steps += scale.skipped_steps();
     checkpoint.tensors[kLossScaleName] = torch::tensor(scale.to_numbers(), at::kDouble);
   }
-  for (const NamedParameter& parameter : student_.parameters()) {
-    checkpoint.tensors["weights." + parameter.name] = parameter.tensor.detach().cpu();
-  }
+  save_weights(student_, checkpoint);
   checkpoint.tensors["data.cursor"] = torch::tensor(batches_.cursor().to_numbers(), at::kLong);
   checkpoint.tensors["run.numbers"] =
       torch::tensor({tokens_, elapsed_before_ + seconds_since(started_)}, at::kDouble);
@@ -476,6 +468,7 @@ Outcome TrainRun::pause(const job::HealthAlarm& alarm) {
 }
 
 Result<Outcome> TrainRun::run() {
+  report_adaptation();
   replica_.share();
   started_ = last_report_ = last_checkpoint_ = Clock::now();  // all ranks are here now
   report_progress("training");

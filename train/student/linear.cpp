@@ -20,7 +20,6 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kRowGrain = 64;
 constexpr int64_t kGemmTile = 512;  // tokens a kernel call: its packing of weights is paid once
-constexpr size_t kMaxGroup = 3;
 
 // y[t, r] = acc[t, r] * (scale[r] * s[t]) [+ bias[r]], in the association of the contract.
 void scale_rows(const int32_t* acc, const float* token_scale, const LinearWeight& weight,
@@ -69,7 +68,6 @@ Tensor integer_forward(const QuantizedTokens& x, const LinearWeight& weight) {
   return y;
 }
 
-// Saved for backward: quantised values (or the bf16 input), token scales.
 // x as layers see it that are quantised with less than full strength.
 Tensor partly_quantized(const Tensor& x, float limit, double strength) {
   if (strength == 0) return x;
@@ -77,13 +75,14 @@ Tensor partly_quantized(const Tensor& x, float limit, double strength) {
   return x + strength * (tokens.values * tokens.scale.unsqueeze(1) - x);
 }
 
+// Saved for backward: quantised values and token scales; or the input in the type compute, where
+// anything is learned.
 struct LinearGroup : torch::autograd::Function<LinearGroup> {
-  // Latents and scales are arguments of their own, because only such are seen by autograd.
-  static variable_list forward(AutogradContext* ctx, const Variable& x, const Variable&,
-                               const Variable&, const Variable&, const Variable&, const Variable&,
-                               const Variable&, std::vector<const LinearWeight*> weights,
+  // What the matrices learn is an argument of its own, because only such are seen by autograd.
+  static variable_list forward(AutogradContext* ctx, const Variable& x, at::TensorList learned,
+                               std::vector<const LinearWeight*> weights,
                                const QuantizedTokens& given, double limit) {
-    CHECK(x.dim() == 2 && x.scalar_type() == at::kFloat && weights.size() <= kMaxGroup);
+    CHECK(x.dim() == 2 && x.scalar_type() == at::kFloat);
     variable_list outputs;
     const bool dense = weights[0]->mode() == LinearMode::dense;
     if (!weights[0]->is_integer()) {
@@ -93,7 +92,7 @@ struct LinearGroup : torch::autograd::Function<LinearGroup> {
       for (const auto* weight : weights) {
         outputs.push_back(at::mm(x_compute, weight->dequantized().t()).to(at::kFloat));
       }
-      ctx->save_for_backward({x_compute});
+      if (!learned.empty()) ctx->save_for_backward({x_compute});
     } else {
       const QuantizedTokens tokens =
           given.values.defined() ? given
@@ -104,6 +103,7 @@ struct LinearGroup : torch::autograd::Function<LinearGroup> {
     std::vector<int64_t> addresses;
     for (const auto* weight : weights) addresses.push_back(reinterpret_cast<int64_t>(weight));
     ctx->saved_data["weights"] = addresses;
+    ctx->saved_data["learned"] = static_cast<int64_t>(learned.size());
     return outputs;
   }
 
@@ -115,21 +115,22 @@ struct LinearGroup : torch::autograd::Function<LinearGroup> {
     };
     const auto compute = weight_at(0)->compute();
     const bool quantized = saved.size() == 2;
-    const Tensor x = quantized ? saved[0].to(compute) : saved[0];
-    const Tensor token_scale = quantized ? saved[1].unsqueeze(1) : Tensor();
+    Tensor x, token_scale;
+    if (!saved.empty()) x = quantized ? saved[0].to(compute) : saved[0];
+    if (quantized) token_scale = saved[1].unsqueeze(1);
     Tensor grad_x;
-    variable_list results(1 + 2 * kMaxGroup + 3);
+    variable_list results(1);
     for (size_t i = 0; i < grads.size(); ++i) {
       const Tensor dy = grads[i].to(compute);
       const Tensor part = at::mm(dy, weight_at(i)->dequantized());
       grad_x = grad_x.defined() ? grad_x + part : part;
-      const Tensor scaled = quantized ? (grads[i] * token_scale).to(compute) : dy;
-      MatrixGradients of_matrix{at::mm(scaled.t(), x).to(at::kFloat), {}};
-      if (weight_at(i)->bias().defined()) of_matrix.bias = grads[i].sum(0);
-      const LatentGradients found = weight_at(i)->backward(of_matrix);
-      results[1 + i] = found.latent;
-      results[1 + kMaxGroup + i] = found.log_scale;
+      for (Tensor& gradient : weight_at(i)->backward(grads[i], dy, x, token_scale)) {
+        results.push_back(std::move(gradient));
+      }
     }
+    const auto learned = static_cast<size_t>(ctx->saved_data["learned"].toInt());
+    CHECK(results.size() == 1 + learned);
+    results.resize(1 + learned + 3);  // none of the weights' addresses, the tokens and the limit
     results[0] = grad_x.to(at::kFloat);
     return results;
   }
@@ -166,16 +167,44 @@ void LinearWeight::restart_scale() {
   log_scale_.fill_(std::log(std::max(mean, 1e-30)));  // of zeros alone: a scale as good as zero
 }
 
-LatentGradients LinearWeight::backward(const MatrixGradients& gradients) const {
-  if (!rule_) return {gradients.weight, {}};
-  return rule_->backward(latent_, log_scale_, {values_, scale_, bias_}, gradients);
+void LinearWeight::adapt(LowRank factors) {
+  CHECK(mode_ == LinearMode::dense);
+  latent_.set_requires_grad(false);
+  low_rank_ = std::move(factors);
+}
+
+Tensor LinearWeight::merged() const {
+  return low_rank_ ? low_rank_->merged(latent_) : latent_.detach();
+}
+
+std::vector<Tensor> LinearWeight::learned() const {
+  if (low_rank_) return {low_rank_->a(), low_rank_->b()};
+  if (!latent_.requires_grad()) return {};
+  return log_scale_.defined() ? std::vector{latent_, log_scale_} : std::vector{latent_};
+}
+
+std::vector<Tensor> LinearWeight::backward(const Tensor& grad, const Tensor& dy, const Tensor& x,
+                                           const Tensor& token_scale) const {
+  if (low_rank_) {
+    LowRank::Gradients found = low_rank_->backward(dy, x);
+    return {std::move(found.a), std::move(found.b)};
+  }
+  if (!latent_.requires_grad()) return {};
+  const Tensor scaled = token_scale.defined() ? (grad * token_scale).to(compute_) : dy;
+  MatrixGradients of_matrix{at::mm(scaled.t(), x).to(at::kFloat), {}};
+  if (!rule_) return {std::move(of_matrix.weight)};
+  if (bias_.defined()) of_matrix.bias = grad.sum(0);
+  LatentGradients found = rule_->backward(latent_, log_scale_, {values_, scale_, bias_}, of_matrix);
+  if (!log_scale_.defined()) return {std::move(found.latent)};
+  return {std::move(found.latent), std::move(found.log_scale)};
 }
 
 void LinearWeight::refresh(double strength) {
   const torch::NoGradGuard no_grad;
   strength_ = strength;
   if (mode_ == LinearMode::dense) {
-    dequantized_ = latent_.detach().to(compute_, /*non_blocking=*/false, /*copy=*/true);
+    if (low_rank_) low_rank_->refresh();
+    dequantized_ = merged().to(compute_, /*non_blocking=*/false, /*copy=*/!low_rank_);
     return;
   }
   const Tensor w = latent_.detach().contiguous();
@@ -257,14 +286,12 @@ LinearInput normed_input(const Tensor& x, const Tensor& gain, double eps, const 
 
 std::vector<Tensor> linear_group(const LinearInput& input,
                                  const std::vector<const LinearWeight*>& weights, float limit) {
-  const auto given = [&](size_t i, const Tensor& (LinearWeight::*get)() const) {
-    const Tensor found = i < weights.size() ? (weights[i]->*get)() : Tensor();
-    return found.defined() ? found : at::empty({0});  // autograd takes no null
-  };
-  const auto latent = [&](size_t i) { return given(i, &LinearWeight::latent); };
-  const auto scale = [&](size_t i) { return given(i, &LinearWeight::log_scale); };
-  return LinearGroup::apply(input.x, latent(0), latent(1), latent(2), scale(0), scale(1), scale(2),
-                            weights, input.tokens, static_cast<double>(limit));
+  std::vector<Tensor> learned;
+  for (const LinearWeight* weight : weights) {
+    for (Tensor& tensor : weight->learned()) learned.push_back(std::move(tensor));
+  }
+  return LinearGroup::apply(input.x, at::TensorList(learned), weights, input.tokens,
+                            static_cast<double>(limit));
 }
 
 }  // namespace tristill::train

@@ -10,10 +10,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "train/quant/ternary_rule.h"
+#include "train/student/low_rank.h"
 
 namespace tristill::train {
 
@@ -23,7 +25,8 @@ enum class LinearMode {
   dense,    // no quantisation: a full-precision teacher
 };
 
-// One matrix: the latent parameter and what is derived from it once an optimiser step.
+// One matrix: its parameters, and what is derived from them once an optimiser step. It learns its
+// latent, and a scale if the rule has one; adapted, two thin factors instead.
 class LinearWeight {
  public:
   LinearWeight() = default;
@@ -42,14 +45,26 @@ class LinearWeight {
   void refresh(double strength = 1.0);
   // A learned scale, if there is one, starts again from the latent as it is now.
   void restart_scale();
-  // Of the parameters, given those of the matrix; W's alone where there is no rule.
-  LatentGradients backward(const MatrixGradients& gradients) const;
+
+  // From here on the latent stays as it is and the factors are learned. Of a dense matrix.
+  void adapt(LowRank factors);
+
+  // The tensors that it learns, the leaves of autograd; none of a matrix that is frozen.
+  std::vector<torch::Tensor> learned() const;
+  // Their gradients. dy: grad in the type compute. x is in it too: the tokens' whole numbers where
+  // they are quantised, of token_scale [N, 1]; else token_scale is undefined.
+  std::vector<torch::Tensor> backward(const torch::Tensor& grad, const torch::Tensor& dy,
+                                      const torch::Tensor& x,
+                                      const torch::Tensor& token_scale) const;
 
   // Takes values, scale and bias (or none), quantised wholly, from who has the latent; here that
   // grows old.
   void adopt(const torch::Tensor& values, const torch::Tensor& scale, const torch::Tensor& bias);
 
   const torch::Tensor& latent() const { return latent_; }
+  const std::optional<LowRank>& low_rank() const { return low_rank_; }
+  // The latent, with what the factors add to it if it is adapted. fp32, without gradient.
+  torch::Tensor merged() const;
   const torch::Tensor& log_scale() const { return log_scale_; }  // [1]; undefined: not learned
   LinearMode mode() const { return mode_; }
   double strength() const { return strength_; }
@@ -68,6 +83,7 @@ class LinearWeight {
 
   torch::Tensor latent_, log_scale_, values_, scale_, bias_, row_sum_, dequantized_;
   std::shared_ptr<const TernaryRule> rule_;  // of a ternary matrix
+  std::optional<LowRank> low_rank_;  // of an adapted one
   LinearMode mode_ = LinearMode::ternary;
   at::ScalarType compute_ = at::kBFloat16;
   double strength_ = 1.0;
@@ -96,8 +112,8 @@ LinearInput normed_input(const torch::Tensor& x, const torch::Tensor& gain, doub
                          const LinearWeight& first, float limit);
 
 // y_i = x W_i^t for several matrices that share their input (q, k, v; gate, up), so that the
-// tokens are quantised once; at most three, of one mode and strength. Differentiable in x and in
-// every latent and learned scale.
+// tokens are quantised once; of one mode and strength. Differentiable in x and in all that the
+// matrices learn.
 std::vector<torch::Tensor> linear_group(const LinearInput& input,
                                         const std::vector<const LinearWeight*>& weights,
                                         float limit = 127.0F);

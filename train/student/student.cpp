@@ -1,5 +1,6 @@
 #include "train/student/student.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
@@ -72,9 +73,16 @@ double gain_of(const Tensor& branch, const Tensor& residual) {
   return std::sqrt(branch.square().mean().item<double>() / std::max(over, 1e-30));
 }
 
-std::array<LinearWeight*, 7> linears(Block& block) {
-  return {&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down};
+// By their names in the model file, in the order of job::block_matrices.
+template <class AnyBlock>
+auto matrices_of(AnyBlock& block) {
+  return std::array{std::pair{"attn_q", &block.q},      std::pair{"attn_k", &block.k},
+                    std::pair{"attn_v", &block.v},      std::pair{"attn_output", &block.o},
+                    std::pair{"ffn_gate", &block.gate}, std::pair{"ffn_up", &block.up},
+                    std::pair{"ffn_down", &block.down}};
 }
+
+std::string prefix_of(size_t layer) { return "blk." + std::to_string(layer) + "."; }
 
 }  // namespace
 
@@ -118,7 +126,7 @@ Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compu
   embedding_ = table("token_embd.weight");
   if (!config.tied_embeddings) head_ = table("output.weight");
   for (uint32_t layer = 0; layer < config.n_layers; ++layer) {
-    const std::string prefix = "blk." + std::to_string(layer) + ".";
+    const std::string prefix = prefix_of(layer);
     Block block;
     block.attn_norm = gain(prefix + "attn_norm.weight", d);
     block.q = matrix(prefix + "attn_q.weight", q_dim, d, in_std, attention);
@@ -177,31 +185,65 @@ Student Student::frozen(const ModelTensors& tensors) {
 // Behind all others: the latents that a seed draws do not depend on the rule.
 void Student::name_scales() {
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
-    Block& block = blocks_[layer];
-    const std::string prefix = "blk." + std::to_string(layer) + ".";
-    const std::pair<const char*, LinearWeight*> matrices[] = {
-        {"attn_q", &block.q},      {"attn_k", &block.k},      {"attn_v", &block.v},
-        {"attn_output", &block.o}, {"ffn_gate", &block.gate}, {"ffn_up", &block.up},
-        {"ffn_down", &block.down}};
-    for (const auto& [name, weight] : matrices) {
+    for (const auto& [name, weight] : matrices_of(blocks_[layer])) {
       if (!weight->log_scale().defined()) continue;
-      parameters_.push_back({prefix + name + ".log_scale", weight->log_scale(), false, true});
+      parameters_.push_back(
+          {prefix_of(layer) + name + ".log_scale", weight->log_scale(), false, true});
     }
   }
 }
 
 void Student::restart_scales() {
   for (Block& block : blocks_) {
-    for (LinearWeight* weight : linears(block)) weight->restart_scale();
+    for (const auto& [name, weight] : matrices_of(block)) weight->restart_scale();
   }
+}
+
+// B is 0, so what was derived of the base still holds.
+void Student::adapt(const job::LoraSpec& lora) {
+  CHECK(!quantized_ && !is_adapted());
+  base_ = std::exchange(parameters_, {});
+  for (const NamedParameter& kept : base_) Tensor(kept.tensor).set_requires_grad(false);
+  const auto factor = [&](const std::string& name, const Tensor& values) {
+    Tensor tensor = values.to(device_).set_requires_grad(true);
+    parameters_.push_back({name, tensor});
+    return tensor;
+  };
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    for (const auto& [name, weight] : matrices_of(blocks_[layer])) {
+      if (!lora.is_target(name)) continue;
+      const int64_t out = weight->latent().size(0);
+      const int64_t in = weight->latent().size(1);
+      const double std = 1.0 / std::sqrt(static_cast<double>(in));
+      const Tensor drawn = normal(lora.rank, in, std, seed_, base_.size() + parameters_.size());
+      const std::string prefix = prefix_of(layer) + name;
+      const Tensor a = factor(prefix + ".lora_a", drawn);
+      const Tensor b = factor(prefix + ".lora_b", at::zeros({out, lora.rank}, at::kFloat));
+      weight->adapt({a, b, lora.scale(), compute_});
+    }
+  }
+}
+
+std::vector<NamedParameter> Student::model_tensors() const {
+  std::vector<NamedParameter> tensors = is_adapted() ? base_ : parameters_;
+  for (const Block& block : blocks_) {
+    for (const auto& [name, weight] : matrices_of(block)) {
+      if (!weight->low_rank()) continue;
+      const auto found = std::ranges::find_if(tensors, [&](const NamedParameter& parameter) {
+        return parameter.tensor.is_same(weight->latent());
+      });
+      CHECK(found != tensors.end());
+      found->tensor = weight->merged();
+    }
+  }
+  return tensors;
 }
 
 std::vector<LinearWeight*> Student::weights() {
   std::vector<LinearWeight*> all = {&embedding_};
   if (!config_.tied_embeddings) all.push_back(&head_);
   for (Block& block : blocks_) {
-    const auto matrices = linears(block);
-    all.insert(all.end(), matrices.begin(), matrices.end());
+    for (const auto& [name, weight] : matrices_of(block)) all.push_back(weight);
   }
   return all;
 }
@@ -295,6 +337,8 @@ Tensor Student::hidden(const Tensor& given_tokens, const Tensor& given_start) co
   const Tensor first_seen =
       window == 0 ? segment_start : at::maximum(segment_start, positions - (window - 1));
   Tensor h = EmbeddingRows::apply(embedding_.latent(), &embedding_, tokens.reshape({-1}));
+  // An adapted table learns nothing, but gradient checkpointing asks its input for what is behind.
+  if (is_adapted() && torch::GradMode::is_enabled()) h.set_requires_grad(true);
   for (const Block& block : blocks_) {
     const auto run = [this, &block, first_seen](const Tensor& x, Pass pass) {
       return through(block, x, first_seen, recording_ && pass == Pass::forward ? &gains_ : nullptr);

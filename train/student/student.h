@@ -11,6 +11,7 @@
 
 #include "model/config.h"
 #include "model/format/model_file.h"
+#include "train/job/lora_spec.h"
 #include "train/loss/attention_relation.h"
 #include "train/loss/head_loss.h"
 #include "train/student/fused_ops.h"
@@ -53,6 +54,12 @@ class Student {
   // A model as its file has it, to be asked and not to be trained: it has no parameters.
   static Student frozen(const ModelTensors& tensors);
 
+  // From here on only low-rank factors of the targets are trained (train/student/low_rank.h): they
+  // become the parameters, named like blk.0.attn_q.lora_a, drawn from seed, and those that there
+  // were become the base. The function is the same at first. For a dense student, once.
+  void adapt(const job::LoraSpec& lora);
+  bool is_adapted() const { return !base_.empty(); }
+
   // Derives ternary weights and scales; after each optimiser step and after loading.
   void refresh();
 
@@ -88,7 +95,11 @@ class Student {
 
   const ModelConfig& config() const { return config_; }
   bool quantized() const { return quantized_; }
+  // What is trained; and what an adapted student keeps as it is.
   const std::vector<NamedParameter>& parameters() const { return parameters_; }
+  const std::vector<NamedParameter>& base() const { return base_; }
+  // The tensors of the model, fp32: parameters(), or the base with what the factors add to it.
+  std::vector<NamedParameter> model_tensors() const;
   const std::vector<Block>& blocks() const { return blocks_; }
   const LinearWeight& embedding() const { return embedding_; }
   const LinearWeight& head() const { return config_.tied_embeddings ? embedding_ : head_; }
@@ -126,7 +137,7 @@ class Student {
   uint64_t seed_;
   torch::Device device_;
   std::shared_ptr<const TernaryRule> rule_;
-  std::vector<NamedParameter> parameters_;
+  std::vector<NamedParameter> parameters_, base_;
   std::vector<Block> blocks_;
   LinearWeight embedding_, head_;
   torch::Tensor output_norm_;

@@ -107,6 +107,23 @@ TEST(HeadLoss, DoesNotDependOnChunksAndGivesGradients) {
   EXPECT_LT((head.latent().grad() - latent2.grad()).abs().max().item<double>(), 1e-5);
 }
 
+TEST(HeadLoss, AHeadThatIsNotTrainedGetsNoGradientAndGivesTheSame) {
+  torch::manual_seed(2);
+  const Tensor values = at::randn({100, 64});
+  const Tensor labels = at::randint(0, 100, {30}, at::kLong);
+  const Tensor given = at::randn({30, 64});
+  Tensor hidden[2];
+  for (const bool trained : {false, true}) {
+    LinearWeight head(values.clone().set_requires_grad(trained), LinearMode::dense, at::kFloat);
+    head.refresh();
+    hidden[trained] = given.clone().set_requires_grad(true);
+    LossSums sums;
+    head_loss(hidden[trained], head, labels, {}, {}, sums).backward();
+    EXPECT_EQ(head.latent().grad().defined(), trained);
+  }
+  EXPECT_TRUE(hidden[0].grad().equal(hidden[1].grad()));
+}
+
 // Seeds' vector T7: the quintic iteration in fp32.
 TEST(Muon, OrthogonalizesTheReferenceMatrix) {
   const Tensor m = torch::tensor({{3.0F, 1.0F}, {1.0F, 2.0F}});

@@ -88,6 +88,36 @@ TEST(MemoryPlan, KnowsGradientCheckpointing) {
   expect_close(spec);
 }
 
+TEST(MemoryPlan, KnowsLowRankAdaptation) {
+  job::TrainSpec spec = small_job();
+  spec.quantized = false;
+  spec.model.weights = WeightKind::int8;
+  const MemoryPlan whole = plan_memory(spec);
+  spec.lora = {
+      .rank = 8,
+      .alpha = 16,
+      .targets = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"}};
+  EXPECT_LT(plan_memory(spec).gradients, whole.gradients / 10);
+  EXPECT_LT(plan_memory(spec).optimizer, whole.optimizer / 8);
+  for (const auto precision : {job::Precision::bf16, job::Precision::fp32}) {
+    spec.precision = precision;
+    expect_close(spec);
+  }
+  spec.micro_batches = 4;
+  expect_close(spec);
+  spec.model.n_layers = 8;
+  spec.gradient_checkpointing = true;
+  expect_close(spec);
+  spec.gradient_checkpointing = false;
+  spec.micro_batches = 1;
+  spec.model.tied_embeddings = false;
+  for (const std::vector<std::string>& targets :
+       {std::vector<std::string>{"attn_q", "attn_v"}, {"ffn_down"}}) {
+    spec.lora->targets = targets;
+    expect_close(spec);
+  }
+}
+
 TEST(MemoryPlan, KnowsModelsWithoutNorms) {
   job::TrainSpec spec = small_job();
   spec.model.sub_norm = false;

@@ -120,7 +120,9 @@ TEST(TernaryRules, LearnedScalesStartAsAbsmeanAndGetGradientThroughTheLayer) {
     (linear_group(x, {&weight})[0] * dy).sum().backward();
     const auto tokens = quantize_tokens(x);
     const Tensor by_matrix = at::mm(dy.t(), tokens.values * tokens.scale.unsqueeze(1));
-    const auto expected = weight.backward({by_matrix, {}});
+    const auto expected =
+        rule(weights)->backward(weight.latent(), weight.log_scale(),
+                                {weight.values(), weight.scale(), {}}, {by_matrix, {}});
     expect_close(weight.latent().grad(), expected.latent.to(at::kDouble), 1e-5, "dW");
     expect_close(weight.log_scale().grad(), expected.log_scale.to(at::kDouble), 1e-4, "dscale");
     EXPECT_NE(weight.log_scale().grad().item<float>(), 0.0F);

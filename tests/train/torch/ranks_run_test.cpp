@@ -202,6 +202,25 @@ TEST_F(RanksRunTest, RanksWithEveryRuleEqualOne) {
   }
 }
 
+// Factors go in fp32; the base goes once, from the rank that read it.
+TEST_F(RanksRunTest, RanksThatAdaptAModelEqualOne) {
+  auto file = job(1);
+  file.train().quantized = false;
+  const auto before = place("before", file);
+  ASSERT_EQ(await(start(before)), kExitOk);
+  file.train().init_from = "before";
+  file.init_checkpoints = before.checkpoints().string();
+  file.train().lora = {.rank = 4, .alpha = 8, .targets = {"attn_k", "ffn_up", "ffn_down"}};
+  file.train().optimizer.kind = job::OptimizerKind::adamw;
+  file.train().seed = 2;
+  const auto one = place("one", file);
+  file.train().ranks = file.train().threads = 2;
+  const auto two = place("two", file);
+  ASSERT_EQ(await(start(one)), kExitOk);
+  ASSERT_EQ(await(start(two)), kExitOk);
+  expect_same_run(one, two);
+}
+
 TEST_F(RanksRunTest, OneRankGoesOnWhereTwoStopped) {
   const auto straight = place("straight", job(1));
   ASSERT_EQ(await(start(straight)), kExitOk);

@@ -58,7 +58,7 @@ TEST_F(RunTest, AFullPrecisionModelIsConverted) {
   const auto third = directory("drawn");
   ASSERT_TRUE(run(third, drawn));
   EXPECT_LT(loss_of(second), 0.6 * loss_of(third));
-  EXPECT_LT(loss_of(second), 1.15 * loss_of(first));
+  EXPECT_LT(loss_of(second), 1.4 * loss_of(first));  // on the beginnings of documents, the harder
 
   auto wrong = job(1);
   wrong.train().model.d_ff *= 2;

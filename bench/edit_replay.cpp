@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/exit_code.h"
+#include "base/seconds_since.h"
 #include "bench/random_model.h"
 #include "model/backend.h"
 #include "model/engine/drafts.h"
@@ -90,7 +91,7 @@ class Replay {
       outcome.right += right;
       ++outcome.steps;
     }
-    outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    outcome.seconds = seconds_since(start);
     return outcome;
   }
 

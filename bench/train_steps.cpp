@@ -17,6 +17,7 @@
 
 #include "base/atomic_file.h"
 #include "base/random.h"
+#include "base/seconds_since.h"
 #include "train/device/kernel_launch.h"
 #include "train/device/memory.h"
 #include "train/device/place.h"
@@ -121,7 +122,7 @@ std::vector<double> take_steps(const Options& options, const ModelConfig& config
     student.refresh();
     device::finish_work(device);
     if (step < options.warmup) continue;
-    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    seconds.push_back(seconds_since(start));
   }
   return seconds;
 }

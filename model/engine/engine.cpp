@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/seconds_since.h"
 #include "model/backend.h"
 #include "model/engine/cache_size.h"
 #include "model/engine/draft_model.h"
@@ -299,7 +300,7 @@ void Engine::Impl::step() {
   const uint64_t n_generated = counted.generated_tokens;
   std::optional<Pace::Step> done = compute(step_plan);
   if (!done) return;
-  done->seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  done->seconds = seconds_since(began);
   done->n_output_tokens = static_cast<uint32_t>(counted.generated_tokens - n_generated);
   pace.observe_step(*done);
   std::stable_sort(running.begin(), running.end(), outranks);

@@ -39,14 +39,15 @@ struct GenerationRequest {
   bool ignore_eos = false;
   std::optional<uint32_t> logprobs;  // top-N beside each sampled token; 0 is the token alone
   bool prompt_logprobs = false;      // also for prompt tokens (with the same N)
-  uint32_t logprob_draws = 0;  // not 0: instead of the N likeliest, what so many random draws gave,
-      // with the logs of their shares; at most kMaxLogprobDraws
+  // Not 0: instead of the N likeliest, what so many random draws gave, with the logs of their
+  // shares; at most kMaxLogprobDraws.
+  uint32_t logprob_draws = 0;
   bool other_logprobs = false;  // beside both: what is left for all tokens that are not listed
   uint32_t min_tokens = 0;  // before which no stop token is chosen, nor eos unless it is ignored
   std::shared_ptr<const Grammar> grammar;  // of the output; null: any text
   bool embed = false;  // the finish carries the prompt's embedding; max_tokens is 0
 
-  int32_t priority = 0;  // higher ones are admitted first and give up their place last
+  int32_t priority = 0;      // higher ones are admitted first and give up their place last
   std::string fairness_key;  // requests of one priority take turns by key
   // Output that is not there by then is not waited for: what is there ends with
   // FinishReason::deadline; while it waits for a place, with an error that says so.
@@ -56,7 +57,7 @@ struct GenerationRequest {
   std::optional<std::chrono::milliseconds> max_prefill, max_decode;
   std::vector<TokenId> prediction;  // the output as the client expects it: drafts come from here
   std::function<void()> on_event;  // after each event, on the engine's thread: must not block
-  bool tells_end_only = false;  // on_event is called after the finish alone
+  bool tells_end_only = false;     // on_event is called after the finish alone
 };
 
 constexpr uint32_t kMaxLogprobDraws = 64;
@@ -69,19 +70,19 @@ enum class FinishReason { none, stop, length, deadline, error };
 struct TokenEvent {
   enum class Kind { prompt_token, token, finish } kind = Kind::token;
   TokenId token = kNoToken;
-  bool has_logprobs = false;  // false for the first prompt token
-  float logprob = 0.0F;  // of token
+  bool has_logprobs = false;               // false for the first prompt token
+  float logprob = 0.0F;                    // of token
   std::vector<TokenLogprob> top_logprobs;  // best first, ties by lower id
-  float other_logprob = 0.0F;  // log of what all others have; -infinity: nothing
+  float other_logprob = 0.0F;              // log of what all others have; -infinity: nothing
   FinishReason finish = FinishReason::none;
   std::string error;  // with FinishReason::error
   // So far, with output tokens and the finish:
-  uint32_t cached_tokens = 0;  // of the prompt, that were in the cache already
+  uint32_t cached_tokens = 0;    // of the prompt, that were in the cache already
   uint32_t accepted_drafts = 0;  // draft tokens that became output
   uint32_t rejected_drafts = 0;
-  double queued_ms = 0;  // from submission to a place in the batch
+  double queued_ms = 0;   // from submission to a place in the batch
   double prefill_ms = 0;  // from there to the first output token, or the end
-  double decode_ms = 0;  // from there on
+  double decode_ms = 0;   // from there on
   std::vector<float> embedding;  // [d_model], with the finish of a request that wants it
 };
 
@@ -95,20 +96,20 @@ struct RunningView {
 };
 
 struct EngineOptions {
-  uint32_t n_threads = 0;  // 0: one a core, from affinity and cgroups
+  uint32_t n_threads = 0;      // 0: one a core, from affinity and cgroups
   uint32_t max_sequences = 16;
-  uint32_t max_queue = 256;  // waiting beyond the max_sequences that run
-  uint32_t max_context = 0;  // 0: the model's
+  uint32_t max_queue = 256;    // waiting beyond the max_sequences that run
+  uint32_t max_context = 0;    // 0: the model's
   uint32_t kv_cache_tokens = 0;  // total over all sequences; 0: max_sequences * max_context, at
-      // most 1 GiB of cache
+                                 // most 1 GiB of cache
   KvFormat kv_format = KvFormat::fp16;
   Device device = Device::cpu;
-  uint32_t step_tokens = 512;  // most tokens one step computes
+  uint32_t step_tokens = 512;    // most tokens one step computes
   uint32_t prefill_tokens = 64;  // most of prompts in a step in which others generate
-  uint32_t draft_tokens = 10;  // most that are guessed and verified in one step; 0: none
+  uint32_t draft_tokens = 10;    // most that are guessed and verified in one step; 0: none
   std::shared_ptr<const Model> draft_model = nullptr;  // guesses where the text itself gives
-      // nothing; of the same vocabulary
-  bool prefix_cache = true;  // beginnings that were computed before are not computed again
+                                                       // nothing; of the same vocabulary
+  bool prefix_cache = true;      // beginnings that were computed before are not computed again
   std::filesystem::path prefix_folder = {};  // where they are kept when the engine ends, in a file
       // of the model's; empty: nowhere
   ThreadTeam::Placement placement = ThreadTeam::Placement::free;

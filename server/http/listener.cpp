@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "base/seconds_since.h"
 #include "server/http/disconnects.h"
 #include "server/http/error.h"
 #include "server/http/socket.h"
@@ -275,9 +276,7 @@ class Listener::Server final : public httplib::Server {
     for (const auto& [key, value] : current->verdict.headers) to.set_header(key, value);
     for (const auto& [key, value] : response->headers) to.set_header(key, value);
     to.set_header("x-request-id", request->request_id);
-    const auto seconds = [started] {
-      return std::chrono::duration<double>(Clock::now() - started).count();
-    };
+    const auto seconds = [started] { return seconds_since(started); };
     const auto finish = [this, request, status = response->status, seconds] {
       observe_({request->method, request->path, request->route, status, seconds(),
                 request->request_id, request->key_id});

@@ -12,22 +12,24 @@ using nlohmann::json;
 constexpr int kMaxDepth = 16;
 constexpr size_t kMaxShownName = 64;  // of a field we do not know
 
-Error bad(std::string message, std::string param) {
+}  // namespace
+
+Error wrong(std::string param, std::string message) {
   return {ErrorCode::invalid_argument, std::move(message), std::move(param)};
 }
 
-}  // namespace
-
-Error wrong(const char* param, std::string message) { return bad(std::move(message), param); }
+Error refused(const std::string& param, const std::string& rest) {
+  return wrong(param, param + rest);
+}
 
 Result<json> parse_json_object(std::string_view text) {
   if (nests_deeper_than(kMaxDepth, text))
-    return bad("the JSON is nested deeper than 16 levels", "");
+    return wrong("", "the JSON is nested deeper than 16 levels");
   // The parser takes a NUL for the end and would not see what follows.
-  if (text.find('\0') != std::string_view::npos) return bad("not valid JSON: a NUL byte", "");
+  if (text.find('\0') != std::string_view::npos) return wrong("", "not valid JSON: a NUL byte");
   auto value = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (value.is_discarded()) return bad("not valid JSON", "");
-  if (!value.is_object()) return bad("must be a JSON object", "");
+  if (value.is_discarded()) return wrong("", "not valid JSON");
+  if (!value.is_object()) return wrong("", "must be a JSON object");
   return value;
 }
 
@@ -47,7 +49,7 @@ void Fields::require(const char* name) {
 }
 
 void Fields::fail(const std::string& field, const std::string& message) {
-  if (!error_) error_ = bad(message, where(field));
+  if (!error_) error_ = wrong(where(field), message);
 }
 
 void Fields::refuse(const char* name, const std::string& accepted) {
@@ -126,7 +128,7 @@ void Fields::objects(const char* name, size_t most, const std::function<void(Fie
   for (size_t i = 0; i < value->size(); ++i) {
     const std::string place = where(name) + "[" + std::to_string(i) + "]";
     if (!(*value)[i].is_object()) {
-      if (!error_) error_ = bad(place + " is no object", place);
+      if (!error_) error_ = wrong(place, place + " is no object");
       return;
     }
     Fields inner((*value)[i], place);

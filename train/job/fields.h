@@ -17,7 +17,9 @@
 namespace tristill::job {
 
 // A refusal that no field makes alone.
-Error wrong(const char* param, std::string message);
+Error wrong(std::string param, std::string message);
+// The same, of which the message begins with the field's name.
+Error refused(const std::string& param, const std::string& rest);
 
 // Text -> JSON object; nesting is capped before parsing. Errors: invalid_argument.
 Result<nlohmann::json> parse_json_object(std::string_view text);

@@ -10,10 +10,6 @@ namespace {
 
 constexpr double kPublishedRate = 2e-4;
 
-Error refused(const char* param, const std::string& message) {
-  return wrong(param, param + message);
-}
-
 std::vector<std::string> all_targets() {
   std::vector<std::string> names;
   for (const BlockMatrix& matrix : block_matrices({})) names.emplace_back(matrix.name);

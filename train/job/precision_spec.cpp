@@ -7,10 +7,6 @@ namespace {
 
 constexpr double kLeastInitScale = 1e-2;
 
-Error refused(const char* param, const std::string& message) {
-  return wrong(param, param + message);
-}
-
 }  // namespace
 
 std::string_view to_string(Precision precision) {

@@ -84,9 +84,9 @@ Result<void> check_parts(const TrainSpec& spec) {
 // Settings of a loss that compares with a teacher, where there is none.
 Result<void> check_taught(const LossSpec& loss) {
   const auto refuse = [](const char* field) {
-    return wrong(field, std::string(field) +
-                            " is of the comparison with a teacher, and there is none; give "
-                            "data.traces or teaching.teachers, or leave it out");
+    return refused(field,
+                   " is of the comparison with a teacher, and there is none; give data.traces or "
+                   "teaching.teachers, or leave it out");
   };
   const DistillationSpec plain;
   const DistillationSpec& asked = loss.distillation;

@@ -19,12 +19,6 @@ namespace {
 using job::OptimizerKind;
 using torch::Tensor;
 
-OptimizerKind rule_for(OptimizerKind kind, const NamedParameter& parameter) {
-  const bool table = parameter.tensor.dim() == 2;
-  if (kind == OptimizerKind::distillix_muon && table) return kind;
-  return parameter.is_matrix ? kind : OptimizerKind::adamw;
-}
-
 // Seeds of two forces in one step of one parameter are never the same.
 uint64_t seed_of(int64_t step, size_t slot, uint64_t force) {
   return (static_cast<uint64_t>(step) << 24U) ^ (static_cast<uint64_t>(slot) << 2U) ^ force;
@@ -50,6 +44,12 @@ double count_zeros(const std::vector<Tensor>& gradients) {
 }
 
 }  // namespace
+
+OptimizerKind rule_for(OptimizerKind kind, const NamedParameter& parameter) {
+  const bool table = parameter.tensor.dim() == 2;
+  if (kind == OptimizerKind::distillix_muon && table) return kind;
+  return parameter.is_matrix ? kind : OptimizerKind::adamw;
+}
 
 double intended_update(OptimizerKind kind, int64_t rows, int64_t cols, double lr) {
   if (kind == OptimizerKind::adamw || kind == OptimizerKind::spin) return lr;

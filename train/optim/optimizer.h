@@ -18,6 +18,9 @@
 
 namespace tristill::train {
 
+// What moves this parameter in a job of that kind.
+job::OptimizerKind rule_for(job::OptimizerKind kind, const NamedParameter& parameter);
+
 // What a rule is meant to move an element by in a step at rate lr, as rms; of [rows, cols].
 // A weight that moves far less gets no gradient.
 double intended_update(job::OptimizerKind kind, int64_t rows, int64_t cols, double lr);

@@ -37,8 +37,9 @@ std::vector<int> owners_of(const Student& student, job::OptimizerKind kind, int 
   std::vector<int64_t> costs;
   for (const NamedParameter& parameter : student.parameters()) {
     const torch::Tensor& tensor = parameter.tensor;
-    const bool is_muons = parameter.is_matrix && (kind == job::OptimizerKind::muon ||
-                                                  kind == job::OptimizerKind::distillix_muon);
+    const job::OptimizerKind rule = rule_for(kind, parameter);
+    const bool is_muons =
+        rule == job::OptimizerKind::muon || rule == job::OptimizerKind::distillix_muon;
     const int64_t side = is_muons ? std::min(tensor.size(0), tensor.size(1)) : 0;
     costs.push_back(tensor.numel() * (1 + side / kProductsAnElement));
   }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/test_model.h"
+#include "tests/train/torch/random_batch.h"
 #include "train/run/gradient_step.h"
 #include "train/run/micro_batch.h"
 
@@ -34,14 +35,9 @@ TEST(GradientTree, AnUnfinishedTreeIsADefect) {
 
 // Eight rows with labels of very different number, some taught.
 Batch uneven_batch(int64_t vocab) {
-  torch::manual_seed(4);
   const int64_t rows = 8;
   const int64_t columns = 32;
-  Batch batch{at::randint(0, vocab, {rows, columns}, at::kLong),
-              at::randint(0, vocab, {rows, columns}, at::kLong),
-              at::zeros({rows, columns}, at::kInt),
-              {},
-              0};
+  Batch batch = random_batch(vocab, rows, columns, 4);
   for (int64_t row = 0; row < rows; ++row) {
     batch.labels[row].slice(0, 0, row * 4).fill_(-100);
     const std::vector<int32_t> ids = {1, static_cast<int32_t>(row) + 2};

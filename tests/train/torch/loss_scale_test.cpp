@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "tests/support/test_model.h"
+#include "tests/train/torch/random_batch.h"
 #include "train/run/gradient_step.h"
 #include "train/run/precision.h"
 
@@ -83,19 +84,10 @@ TEST(LossScale, DamagedNumbersAreRefused) {
   EXPECT_EQ(scale.scale(), 65536);
 }
 
-Batch batch_of(int64_t vocab) {
-  torch::manual_seed(5);
-  return {at::randint(0, vocab, {4, 32}, at::kLong),
-          at::randint(0, vocab, {4, 32}, at::kLong),
-          at::zeros({4, 32}, at::kInt),
-          {},
-          0};
-}
-
 // In fp32 nothing underflows or overflows: the scale must leave no trace.
 TEST(LossScale, ChangesNoBitOfAGradientThatNeedsNone) {
   const ModelConfig config = test::random_model({.seed = 1}).config;
-  const Batch batch = batch_of(config.vocab_size);
+  const Batch batch = random_batch(config.vocab_size, 4, 32, 5);
   Student student(config, true, at::kFloat, 1);
   for (const int64_t parts : {1, 4}) {
     const Gradients plain = gradients_of(student, batch, {}, {.count = parts}, false);
@@ -121,7 +113,7 @@ TEST(Precision, Fp16IsRefusedOnTheCpuWithARemedy) {
 // its rounding.
 TEST(Precision, Fp16ProductsAreAnErrorOrNearFp32) {
   const ModelConfig config = test::random_model({.seed = 1}).config;
-  const Batch batch = batch_of(config.vocab_size);
+  const Batch batch = random_batch(config.vocab_size, 4, 32, 5);
   Student exact(config, true, at::kFloat, 1);
   Student half(config, true, compute_type(job::Precision::fp16), 1);
   const LossWeights weights{.scale = LossScale::kFirst};

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/test_model.h"
+#include "tests/train/torch/random_batch.h"
 #include "train/run/gradient_step.h"
 
 namespace tristill::train {
@@ -41,14 +42,8 @@ Student student_of(const Setting& setting, bool recomputes) {
 
 // Four rows of two segments each.
 Batch batch_of(int64_t vocab) {
-  torch::manual_seed(7);
-  const int64_t rows = 4;
   const int64_t columns = 48;
-  Batch batch{at::randint(0, vocab, {rows, columns}, at::kLong),
-              at::randint(0, vocab, {rows, columns}, at::kLong),
-              at::zeros({rows, columns}, at::kInt),
-              {},
-              0};
+  Batch batch = random_batch(vocab, 4, columns, 7);
   batch.segment_start.slice(1, 20, columns).fill_(20);
   batch.labels[1].slice(0, 0, 30).fill_(-100);
   return batch;

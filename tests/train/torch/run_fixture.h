@@ -7,7 +7,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <string>
 
+#include "base/atomic_file.h"
+#include "model/format/gguf_writer.h"
 #include "tests/support/test_model.h"
 #include "tests/train/torch/source_folder.h"
 #include "train/run/train.h"
@@ -76,6 +80,22 @@ class RunTest : public ::testing::Test {
     ASSERT_TRUE(fs::remove_all(place.checkpoints() / last) > 0);
     fs::remove(place.model());
     ASSERT_TRUE(run(place, file));
+  }
+
+  // The weights of a checkpoint in full precision, as somebody else would publish them.
+  fs::path published(const std::map<std::string, torch::Tensor>& tensors) const {
+    GgufWriter out;
+    out.add_text("general.architecture", "qwen3");
+    for (const auto& [name, tensor] : tensors) {
+      if (!name.starts_with("weights.")) continue;
+      const auto sizes = tensor.sizes();
+      out.add_tensor(name.substr(8), TensorType::f32, {sizes.rbegin(), sizes.rend()},
+                     {reinterpret_cast<const char*>(tensor.data_ptr<float>()),
+                      static_cast<size_t>(tensor.numel()) * sizeof(float)});
+    }
+    const fs::path path = root_ / "weights.gguf";
+    EXPECT_TRUE(write_file_atomically(path, out.finish()));
+    return path;
   }
 
   fs::path root_, tokenizer_file_;

@@ -3,7 +3,6 @@
 #include <sstream>
 
 #include "base/atomic_file.h"
-#include "model/format/gguf_writer.h"
 #include "model/weights.h"
 #include "tests/train/torch/run_fixture.h"
 #include "train/checkpoint.h"
@@ -175,18 +174,8 @@ TEST_F(LoraRunTest, ADryRunMeasuresWhatItPredicts) {
 
 TEST_F(LoraRunTest, APublishedModelIsAdaptedAndTeaches) {
   const auto before = trained_dense();
-  GgufWriter out;
-  out.add_text("general.architecture", "qwen3");
   const auto tensors = newest(before);
-  for (const auto& [name, tensor] : tensors) {
-    if (!name.starts_with("weights.")) continue;
-    const auto sizes = tensor.sizes();
-    out.add_tensor(name.substr(8), TensorType::f32, {sizes.rbegin(), sizes.rend()},
-                   {reinterpret_cast<const char*>(tensor.data_ptr<float>()),
-                    static_cast<size_t>(tensor.numel()) * sizeof(float)});
-  }
-  const auto weights = root_ / "weights.gguf";
-  ASSERT_TRUE(write_file_atomically(weights, out.finish()));
+  const auto weights = published(tensors);
   auto file = adapting(1, before);
   file.train().init_from.clear();
   file.init_checkpoints.clear();

@@ -2,7 +2,6 @@
 #include <sstream>
 
 #include "base/atomic_file.h"
-#include "model/format/gguf_writer.h"
 #include "tests/train/torch/run_fixture.h"
 #include "train/checkpoint.h"
 #include "train/job/event.h"
@@ -23,17 +22,7 @@ TEST_F(RunTest, AFullPrecisionModelIsConverted) {
   std::string skipped;
   const auto checkpoint = load_newest_checkpoint(first.checkpoints(), skipped);
   ASSERT_TRUE(checkpoint);
-  GgufWriter out;
-  out.add_text("general.architecture", "qwen3");
-  for (const auto& [name, tensor] : checkpoint->tensors) {
-    if (!name.starts_with("weights.")) continue;
-    const auto sizes = tensor.sizes();
-    out.add_tensor(name.substr(8), TensorType::f32, {sizes.rbegin(), sizes.rend()},
-                   {reinterpret_cast<const char*>(tensor.data_ptr<float>()),
-                    static_cast<size_t>(tensor.numel()) * sizeof(float)});
-  }
-  const auto weights = root_ / "weights.gguf";
-  ASSERT_TRUE(write_file_atomically(weights, out.finish()));
+  const auto weights = published(checkpoint->tensors);
 
   auto converted = job(1);
   converted.train().quantization.lambda_warmup_steps = 1000;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages of the named purposes; does nothing, quickly, when all are there.
-#   tools/install_packages.sh serve [train] [test] [lint] [tidy] [fuzz]
+#   tools/install_packages.sh serve [train] [test] [launch] [lint] [tidy] [fuzz]
 # All come from Debian 12's own archive. On another system it says what is needed and goes on.
 set -euo pipefail
 
@@ -12,6 +12,8 @@ train=(libtorch-dev libgloo-dev libopenblas0-pthread python3)
 test=(libgtest-dev git groff-base openssl python3 python3-venv python3-pytest python3-yaml
       python3-jsonschema python3-numpy python3-prometheus-client g++-12-aarch64-linux-gnu qemu-user
       slowhttptest)
+# The launchers of configs/launch: torchrun, mpirun, SLURM.
+launch=(python3 python3-pytest python3-yaml python3-torch openmpi-bin slurm-wlm munge)
 lint=(python3 git binutils clang-format-19)
 tidy=(clang-tidy-19)
 fuzz=(clang-19 libclang-rt-19-dev)
@@ -19,13 +21,13 @@ fuzz=(clang-19 libclang-rt-19-dev)
 wanted=()
 for purpose in "$@"; do
   case "$purpose" in
-    serve | train | test | lint | tidy | fuzz)
+    serve | train | test | launch | lint | tidy | fuzz)
       declare -n packages="$purpose"
       wanted+=("${packages[@]}")
       unset -n packages
       ;;
     *)
-      echo "unknown purpose $purpose; accepted are serve, train, test, lint, tidy, fuzz" >&2
+      echo "unknown purpose $purpose; accepted are serve, train, test, launch, lint, tidy, fuzz" >&2
       exit 64
       ;;
   esac
@@ -54,6 +56,23 @@ if [ "$(id -u)" -ne 0 ]; then
   fi
   as_root=(sudo)
 fi
+
+# The tests start munge and SLURM themselves: as services of this machine they do not run.
+policy=/usr/sbin/policy-rc.d
+if [[ " ${missing[*]} " == *" munge "* ]]; then
+  without_services() {
+    if command -v systemctl >/dev/null; then
+      "${as_root[@]}" systemctl disable --quiet munge slurmctld slurmd || true
+    fi
+    if [ -n "${policy_is_ours:-}" ]; then "${as_root[@]}" rm -f $policy; fi
+  }
+  trap without_services EXIT
+  if [ ! -e $policy ]; then
+    policy_is_ours=1
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin $policy
+  fi
+fi
+
 echo "Installing ${missing[*]}"
 "${as_root[@]}" apt-get update -q
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \

@@ -6,14 +6,17 @@ with ", N skipped" after it where some were.
   tools/run_tests.py --targets [SUITE ...]      what must be built for these suites
 
 Suites: every bin/NAME_test of the build (base, model, train, server, client), lint (the rules of
-tools/lint.py, the layout, the tests of lint itself) and e2e (tests/e2e/run.sh: the API document,
-the client, the real programs). FILTER is a gtest filter, or a file or node of pytest. Programs run
-side by side, one a core; e2e comes last and alone. Reports lie in BUILD/reports.
+tools/lint.py, the layout, the tests of lint itself), e2e (tests/e2e/run.sh: the API document,
+the client, the real programs) and launch (the same for tests/launch: configs/launch under torchrun,
+mpirun and SLURM). Without SUITE all run but launch, which takes minutes. FILTER is a gtest filter,
+or a file or node of pytest. Programs run side by side, one a core; e2e and launch come last, each
+alone. Reports lie in BUILD/reports.
 """
 
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -30,9 +33,12 @@ sys.path.insert(0, str(ROOT / "tools"))
 import lint  # noqa: E402
 
 PROGRAM_SECONDS = 420
-E2E_SECONDS = 1500
+PYTEST_SECONDS = 1500
 MAX_RESTARTS = 20
-E2E_FOLDERS = ["tests/openapi", "tests/client", "tests/e2e"]
+PYTEST_FOLDERS = {"e2e": ["tests/openapi", "tests/client", "tests/e2e"],
+                  "launch": ["tests/launch"]}
+ON_REQUEST = {"launch"}
+PYTEST_TARGETS = {"e2e": ["all"], "launch": ["tristilld", "tristill", "tristill-worker"]}
 
 
 @dataclasses.dataclass
@@ -187,11 +193,11 @@ def run_lint(wanted, reports):
 
 
 
-def run_e2e(wanted, reports, build):
-    report = reports / "e2e.xml"
+def run_pytest(name, wanted, reports, build):
+    report = reports / f"{name}.xml"
     report.unlink(missing_ok=True)
-    tests = [wanted] if wanted != "*" else E2E_FOLDERS
-    status, output = run(["tests/e2e/run.sh", f"--junitxml={report}", *tests], E2E_SECONDS,
+    tests = [wanted] if wanted != "*" else PYTEST_FOLDERS[name]
+    status, output = run(["tests/e2e/run.sh", f"--junitxml={report}", *tests], PYTEST_SECONDS,
                          {"TRISTILL_BIN": str(build / "bin")})
     outcome = Outcome()
     if report.exists():
@@ -205,7 +211,7 @@ def run_e2e(wanted, reports, build):
             else:
                 outcome.passed += 1
     if status != 0 and not outcome.failures:
-        outcome.failures.append(("(run)", ending(status, E2E_SECONDS) + "\n" + output[-8000:]))
+        outcome.failures.append(("(run)", ending(status, PYTEST_SECONDS) + "\n" + output[-8000:]))
     return outcome
 
 
@@ -218,7 +224,8 @@ def suites_of(build):
             return run_gtest(program, wanted, reports)
         suites[program.name.removesuffix("_test")] = one
     suites["lint"] = run_lint
-    suites["e2e"] = lambda wanted, reports: run_e2e(wanted, reports, build)
+    for name in PYTEST_FOLDERS:
+        suites[name] = functools.partial(run_pytest, name, build=build)
     return suites
 
 
@@ -248,23 +255,23 @@ def run_all(chosen, suites, reports):
     workers = len(os.sched_getaffinity(0))
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         running = {pool.submit(timed, suites[name], wanted, reports): name
-                   for name, wanted in chosen.items() if name != "e2e"}
+                   for name, wanted in chosen.items() if name not in PYTEST_FOLDERS}
         for done in concurrent.futures.as_completed(running):
             show(running[done], done.result())
             total.add(done.result())
-    if "e2e" in chosen:
-        outcome = timed(suites["e2e"], chosen["e2e"], reports)
-        show("e2e", outcome)
-        total.add(outcome)
+    for name in PYTEST_FOLDERS:
+        if name in chosen:
+            outcome = timed(suites[name], chosen[name], reports)
+            show(name, outcome)
+            total.add(outcome)
     return total
 
 
 def print_targets(selected):
-    names = [item.partition(":")[0] for item in selected]
-    if not names or "e2e" in names:
-        print("all")
-    else:
-        print(" ".join(f"{name}_test" for name in names if name != "lint"))
+    names = [item.partition(":")[0] for item in selected] or ["e2e"]
+    targets = [target for name in names if name != "lint"
+               for target in PYTEST_TARGETS.get(name, [f"{name}_test"])]
+    print("all" if "all" in targets else " ".join(targets))
 
 
 def main():
@@ -278,7 +285,7 @@ def main():
         return print_targets(options.suites)
     build = options.build.resolve()
     suites = suites_of(build)
-    chosen = {name: "*" for name in suites}
+    chosen = {name: "*" for name in suites if name not in ON_REQUEST}
     if options.suites:
         chosen = {name: wanted or "*" for name, _, wanted in
                   (item.partition(":") for item in options.suites)}

@@ -73,6 +73,7 @@ class Suites(unittest.TestCase):
         self.assertEqual(targets("lint"), "")
         self.assertEqual(targets("model:A.*", "lint", "server"), "model_test server_test")
         self.assertEqual(targets("model", "e2e"), "all")
+        self.assertEqual(targets("launch"), "tristilld tristill tristill-worker")
 
     def test_an_unknown_suite_is_refused_by_name(self):
         ran = subprocess.run([ROOT / "tools/run_tests.py", "nonsense"], capture_output=True,

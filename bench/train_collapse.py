@@ -117,8 +117,9 @@ def row_of(name, run):
 
 def print_report(given, content):
     runs = content["runs"]
-    print(f"# Collapse, {content['machine']['date']}\n\n    bench/train_collapse.py --report\n")
-    print(ledger.machine_line(content["machine"]))
+    print(f"# Collapse, {content['machines'][-1]['date']}\n\n"
+          "    bench/train_collapse.py --report\n")
+    print(ledger.machine_lines(content))
     print(f"\n{given.steps} steps of 2048 tokens on the standard library; shape and data of "
           "`configs/jobs/optimizer-distillix-collapse.json`. Columns are of the last look: loss in "
           "nats, share of zeros among the ternary weights, flips a step, smallest standard "

@@ -25,10 +25,9 @@ import time
 
 from training import ledger, teacher
 from training.jobs import SOURCE, ENDED, Plan, Workplace, merged, python_stdlib, train_spec
-from training.methods import FULL, PLAIN, all_methods, chosen_methods
+from training.methods import FULL, PLAIN, TEACHER, all_methods, chosen_methods
 
-TEACHER = "teacher"
-GROUPS = {"reference": "References", "loss": "Losses", "optimizer": "Optimisers",
+GROUPS = {"reference": "References", "loss": "Losses", "teaching": "Teachers that are asked", "optimizer": "Optimisers",
           "quantizer": "Quantisers"}
 
 
@@ -48,12 +47,27 @@ def teacher_plan(given):
         "budget": {"max_steps": given.teacher_steps}}))
 
 
+def run_name_of(name, seed):
+    return f"{name}-{seed}"
+
+
 def run_name(method, seed):
-    return f"{method.name}-{seed}"
+    return run_name_of(method.name, seed)
 
 
-def plan_of(method, seed, base, shards):
+def teacher_files(method, seed, base, place):
+    """Model files of what teaches a method; the twin is trained when it is not there."""
+    if FULL in method.teachers:
+        place.run(Plan(run_name_of(FULL, seed), merged(base, {"quantized": False, "seed": seed})))
+    jobs = {TEACHER: TEACHER, FULL: run_name_of(FULL, seed)}
+    return tuple(place.folder_of(jobs[name]) / "student.gguf" for name in method.teachers)
+
+
+def plan_of(method, seed, base, shards, place):
     spec = merged(base, method.changes | {"seed": seed})
+    if method.teachers:
+        return Plan(run_name(method, seed), spec,
+                    teachers=teacher_files(method, seed, base, place))
     if not method.traces:
         return Plan(run_name(method, seed), spec)
     spec = merged(spec, {"data": {"traces": [method.traces]}})
@@ -77,11 +91,12 @@ def run_methods(given, methods, book):
     base = base_spec(given)
     place.tokenizer(base["model"]["vocab_size"])
     shards = {}
-    if any(method.traces for _, method in missing):
+    if any(method.traces or TEACHER in method.teachers for _, method in missing):
         book.content[TEACHER] = place.run(teacher_plan(given))
+    if any(method.traces for _, method in missing):
         shards, book.content["traces"] = teacher.collect(place, TEACHER, given.sequence_length,
                                                          given.trace_tokens)
-    plans = [plan_of(method, seed, base, shards) for seed, method in missing]
+    plans = [plan_of(method, seed, base, shards, place) for seed, method in missing]
     left = len(plans)
     for plan, result in place.run_all(plans, given.at_once, deadline):
         shown = {name: result.get(name) for name in ("outcome", "bits_per_byte", "alarms")}
@@ -110,25 +125,26 @@ def row_of(method, seeds, runs):
              for seed, run in mine.items() if f"{FULL}-{seed}" in runs]
     alarms = sorted({f"{code} at {step}" for run in mine.values()
                      for code, step in run["alarms"].items()})
-    speeds = [run["tokens_per_second"] for run in mine.values()]
+    speeds = [run["tokens_per_second"] for run in mine.values() if run.get("machine", 0) == 0]
     return [method.name, str(len(mine)), spread([r["bits_per_byte"] for r in mine.values()], 4),
             f"{statistics.mean(twins):+.4f}" if twins else "", ", ".join(alarms) or "none",
-            f"{statistics.median(speeds):.0f}"]
+            f"{statistics.median(speeds):.0f}" if speeds else ""]
 
 
 def print_report(methods, content):
     setting, runs = content["setting"], content["runs"]
     seeds = sorted({int(name.rsplit("-", 1)[1]) for name in runs})
-    print(f"# What each training method is worth, {content['machine']['date']}\n")
+    print(f"# What each training method is worth, {content['machines'][-1]['date']}\n")
     print("    bench/train_quality.py --report\n")
-    print(ledger.machine_line(content["machine"]))
+    print(ledger.machine_lines(content))
     model = setting["model"]
     print(f"""
 {model['n_layers']} layers, hidden {model['d_model']}, MLP {model['d_ff']}, vocabulary \
 {model['vocab_size']}; {setting['steps']} steps of {setting['batch_tokens']} tokens, sequences of \
 {setting['sequence_length']}, one thread a run. Corpus: {setting['corpus']}. Bits per byte are of \
 the held-out files (up to {setting['eval_tokens']} tokens): mean and spread over the seeds. \
-The gap is the loss in nats a token over the full-precision twin's of the same seed (`{FULL}`).""")
+The gap is the loss in nats a token over the full-precision twin's of the same seed (`{FULL}`). \
+Speeds are the first machine's.""")
     if TEACHER in content:
         sets = ", ".join(f"{kind} {tokens} tokens" for kind, (_, tokens)
                          in content["traces"].items())

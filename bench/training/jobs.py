@@ -50,6 +50,7 @@ class Plan:
     name: str
     spec: dict
     shards: tuple = ()  # trace shards
+    teachers: tuple = ()  # model files, as the spec's teaching.teachers
 
 
 @dataclasses.dataclass
@@ -137,6 +138,7 @@ class Workplace:
     def _job_file(self, plan):
         job = {"id": "ftjob-bench", "spec": plan.spec,
                "trace_shards": [str(shard) for shard in plan.shards],
+               "teachers": [str(teacher) for teacher in plan.teachers],
                "corpora": [{"source": source, "path": str(self.corpus)}
                            for source in plan.spec["data"]["corpora"]]}
         if plan.spec.get("tokenizer", {}).get("from_job"):

@@ -1,8 +1,9 @@
 """Results of a measurement that takes hours: a JSON file to which each finished run is added, so
-that a restart goes on where the last one ended. It names the setting that all its runs share and
-the machine that made it.
+that a restart goes on where the last one ended, on another machine too. It names the setting that
+all its runs share and the machines that made it; a run says which by its number, none is the first.
 """
 
+import collections
 import datetime
 import json
 import os
@@ -44,6 +45,21 @@ def machine_line(found):
             f"{found['load_at_start']:.1f}.")
 
 
+def machine_lines(content):
+    """Of each machine that made a run, with how many it made."""
+    made = collections.Counter(run.get("machine", 0) for run in content["runs"].values())
+    lines = [machine_line(found) for found in content["machines"]]
+    if len(lines) == 1:
+        return lines[0]
+    return "\n".join(f"- {made[number]} runs: {line}" for number, line in enumerate(lines))
+
+
+def is_same_machine(one, other):
+    """Whether runs on both may be compared by their times too."""
+    changing = ("date", "load_at_start")
+    return all(one[name] == other[name] for name in one if name not in changing)
+
+
 def read(path):
     """The content of a ledger's file."""
     if not pathlib.Path(path).exists():
@@ -56,7 +72,8 @@ class Ledger:
 
     def __init__(self, path, setting, found_machine):
         self.path = pathlib.Path(path)
-        self.content = {"setting": setting, "machine": found_machine, "runs": {}}
+        self.content = {"setting": setting, "machines": [found_machine], "runs": {}}
+        self.machine = 0
         if not self.path.exists():
             return
         before = read(self.path)
@@ -66,13 +83,18 @@ class Ledger:
                 f"{self.path} holds runs of another setting ({', '.join(others)}); give the same, "
                 "or another --out")
         self.content = before
+        machines = before["machines"]
+        known = [i for i, one in enumerate(machines) if is_same_machine(one, found_machine)]
+        self.machine = known[0] if known else len(machines)
+        if not known:
+            machines.append(found_machine)
 
     @property
     def runs(self):
         return self.content["runs"]
 
     def add(self, key, run):
-        self.runs[key] = run
+        self.runs[key] = run | ({"machine": self.machine} if self.machine else {})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".part")
         beside.write_text(json.dumps(self.content, indent=1) + "\n")

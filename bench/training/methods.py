@@ -3,6 +3,7 @@
 import dataclasses
 
 FULL, PLAIN = "full_precision", "ternary"
+TEACHER = "teacher"
 
 
 @dataclasses.dataclass
@@ -11,6 +12,7 @@ class Method:
     group: str
     changes: dict
     traces: str = ""  # the set that half of its rows come from: training/teacher.py
+    teachers: tuple = ()  # asked about every row: TEACHER, or FULL of the same seed
 
 
 def reference_methods():
@@ -45,6 +47,22 @@ def loss_methods():
         taught("drawn_tail_other", "t1"),
         taught("drawn_tail_sampled", "t1", tail="sampled"),
         taught("drawn_counts", "counts", tail="counts"),
+    ]
+
+
+def teaching_methods():
+    def asked(name, teachers=(TEACHER,), loss=None, **teaching):
+        named = [{"model": f"teacher-{i}"} for i in range(len(teachers))]
+        return Method(name, "teaching", {"loss": loss or {}, "teaching": teaching | {
+            "teachers": named}}, teachers=teachers)
+
+    return [
+        asked("dense_kl"),
+        asked("dense_reverse_kl", loss={"divergence": "reverse_kl"}),
+        asked("attention_relations", relation_weight=1, relation_heads=4),
+        asked("on_policy", loss={"divergence": "reverse_kl"}, on_policy_share=0.25),
+        asked("twin", (FULL,)),
+        asked("two_teachers", (TEACHER, FULL)),
     ]
 
 
@@ -85,6 +103,7 @@ def quantizer_methods(steps, batch_tokens):
         quantised("a4_down_too", activation_bits=4, keep_a8_before_down=False),
         quantised("a4_last_fifth", flip_to_a4_at_tokens=steps * batch_tokens * 4 // 5),
         quantised("lambda_warmup", lambda_warmup_steps=max(1, steps // 5)),
+        quantised("twn", weights="twn"),
         quantised("lsq", weights="lsq"),
         quantised("seq", weights="seq"),
         quantised("tequila", weights="tequila"),
@@ -92,7 +111,7 @@ def quantizer_methods(steps, batch_tokens):
 
 
 def all_methods(steps, batch_tokens):
-    return (reference_methods() + loss_methods() + optimizer_methods() +
+    return (reference_methods() + loss_methods() + teaching_methods() + optimizer_methods() +
             quantizer_methods(steps, batch_tokens))
 
 

@@ -9,6 +9,7 @@ namespace {
 
 const std::vector<std::pair<std::string, WeightRule>> kWeightRules = {
     {"absmean", WeightRule::absmean},
+    {"twn", WeightRule::twn},
     {"lsq", WeightRule::lsq},
     {"seq", WeightRule::seq},
     {"tequila", WeightRule::tequila}};
@@ -24,26 +25,24 @@ Result<void> check_flip(const QuantizationSpec& q, const BudgetSpec& budget) {
   constexpr auto kTokens = "quantization.flip_to_a4_at_tokens";
   constexpr auto kShare = "quantization.flip_to_a4_at_share";
   if (q.flip_to_a4_at_tokens && q.flip_to_a4_at_share) {
-    return refused(kShare,
-                   " and flip_to_a4_at_tokens both name the flip; "
-                   "give one of them");
+    return refused(kShare, " and flip_to_a4_at_tokens both name the flip; give one of them");
   }
   const char* given = q.flip_to_a4_at_tokens ? kTokens : kShare;
   if (!q.flip_to_a4_at_tokens && !q.flip_to_a4_at_share) return {};
   if (q.activation_bits == 4) {
-    return refused(given,
-                   " flips from 8 bits to 4, but activation_bits is 4 "
-                   "from the start; leave one of them out");
+    return refused(
+        given,
+        " flips from 8 bits to 4, but activation_bits is 4 from the start; leave one of them out");
   }
   if (q.flip_to_a4_at_share && !budget.max_tokens) {
-    return refused(kShare,
-                   " is a share of budget.max_tokens, which is not "
-                   "given; give it, or flip_to_a4_at_tokens");
+    return refused(
+        kShare,
+        " is a share of budget.max_tokens, which is not given; give it, or flip_to_a4_at_tokens");
   }
   if (budget.max_tokens && *flip_tokens(q, budget) >= *budget.max_tokens) {
-    return refused(given,
-                   " lies at or beyond budget.max_tokens: the job would "
-                   "never train with 4 bits; lower it");
+    return refused(
+        given,
+        " lies at or beyond budget.max_tokens: the job would never train with 4 bits; lower it");
   }
   return {};
 }

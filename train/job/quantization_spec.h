@@ -17,6 +17,7 @@ class Fields;
 // How latent weights become ternary; the formulas are in train/quant.
 enum class WeightRule {
   absmean,  // scale mean |W|
+  twn,      // a wider dead zone, the scale of least squares
   lsq,      // a learned scale
   seq,      // a learned scale, levels stretched over the range
   tequila,  // absmean, and a bias a row of the weights that became zero

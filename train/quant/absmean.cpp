@@ -18,11 +18,4 @@ TernaryMatrix Absmean::ternarize(const torch::Tensor& latent,
   return out;
 }
 
-LatentGradients Absmean::backward(const torch::Tensor& /*latent*/,
-                                  const torch::Tensor& /*log_scale*/,
-                                  const TernaryMatrix& /*matrix*/,
-                                  const MatrixGradients& gradients) const {
-  return {gradients.weight, {}};
-}
-
 }  // namespace tristill::train

@@ -8,13 +8,10 @@
 
 namespace tristill::train {
 
-class Absmean : public TernaryRule {
+class Absmean : public StraightThrough {
  public:
   TernaryMatrix ternarize(const torch::Tensor& latent,
                           const torch::Tensor& log_scale) const override;
-  LatentGradients backward(const torch::Tensor& latent, const torch::Tensor& log_scale,
-                           const TernaryMatrix& matrix,
-                           const MatrixGradients& gradients) const override;
 };
 
 }  // namespace tristill::train

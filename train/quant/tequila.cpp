@@ -1,5 +1,7 @@
 #include "train/quant/tequila.h"
 
+#include <ATen/Parallel.h>
+
 #include "train/device/ops.h"
 
 namespace tristill::train {

@@ -1,6 +1,7 @@
 // TernaryRule: how latent weights become a ternary matrix, and how gradients come back through it.
 // The seam between LinearWeight, which computes with the matrix, and the methods, a file each:
 //   absmean.h   gamma = mean |W|, nothing learned beside W
+//   twn.h       a wider dead zone, the scale of least squares
 //   lsq.h, seq.h   a learned scale a matrix, by learned_scale.h
 //   tequila.h   absmean, and a bias a row of the weights that became zero
 // Whatever the rule, what it makes is served as model/ternary.h says: T, one scale, perhaps a bias
@@ -11,7 +12,7 @@
 // of a row into one a group, with a multiplication each, in every kernel that serves.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 
@@ -54,6 +55,16 @@ class TernaryRule {
   virtual double clipped_share(const torch::Tensor& /*latent*/,
                                const torch::Tensor& /*log_scale*/) const {
     return 0;
+  }
+};
+
+// dL/dW = dL/d(scale T): rounding is passed over, the scale is detached.
+class StraightThrough : public TernaryRule {
+ public:
+  LatentGradients backward(const torch::Tensor& /*latent*/, const torch::Tensor& /*log_scale*/,
+                           const TernaryMatrix& /*matrix*/,
+                           const MatrixGradients& gradients) const override {
+    return {gradients.weight, {}};
   }
 };
 

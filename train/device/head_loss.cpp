@@ -1,7 +1,12 @@
 // Dimensions: n rows of a chunk, R of them taught by lists of at most K tokens, V vocabulary.
+// Without lists teachers in the process teach a row, if there are any.
 #include "train/device/head_loss.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <algorithm>
+#include <optional>
+#include <span>
 
 #include "train/device/divergence.h"
 #include "train/device/taught_rows.h"
@@ -15,32 +20,42 @@ using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
 constexpr int64_t kChunk = 4096;
+constexpr int64_t kTaughtChunk = 1024;  // with whole distributions of teachers beside the logits
+constexpr int64_t kDenseBlock = 1 << 24;  // probabilities of teachers at once
 constexpr double kLeastTail = 1e-30;  // as the CPU's
 constexpr double kMostListed = 1 - 1e-6;
 constexpr double kLeastLog = -100;
 
 // What is the same for all chunks of a call.
 struct Call {
-  Call(const Tensor& given_labels, const TeacherTargets& given_teacher,
+  Call(const Tensor& given_labels, const AllTargets& given_teachers,
        const LossWeights& given_weights, double given_format, double given_factor,
        torch::Device device)
       : labels(given_labels.to(device)),
-        teacher(given_teacher, device),
+        listed(given_teachers.listed, device),
+        dense(given_teachers.dense.teachers),
         weights(given_weights),
         format(given_format),
         factor(given_factor),
         sums(at::zeros({8}, at::device(device).dtype(at::kDouble))) {
-    if (format <= 0) return;
-    const std::vector<int64_t> marks(weights.structural.begin(), weights.structural.end());
-    structural = torch::tensor(marks, at::kLong).to(device).to(at::kBool);
+    if (format > 0) structural = marks(weights.structural, device);
+    if (!given_teachers.dense.own.empty()) own = marks(given_teachers.dense.own, device);
   }
+  static Tensor marks(std::span<const uint8_t> values, torch::Device device) {
+    const Tensor here = at::empty({static_cast<int64_t>(values.size())}, at::kByte);
+    std::ranges::copy(values, here.data_ptr<uint8_t>());
+    return here.to(device).to(at::kBool);
+  }
+  int64_t chunk() const { return dense.empty() ? kChunk : kTaughtChunk; }
 
   Tensor labels;  // [N] int64
-  TeacherOnDevice teacher;
+  TeacherOnDevice listed;
+  const std::vector<DenseTeacher>& dense;
   const LossWeights& weights;
   double format;  // a labelled token
   double factor;
   Tensor structural;  // [V] bool; undefined without a format loss
+  Tensor own;         // [N] bool, labels that the student wrote; undefined: none
   Tensor sums;  // [8] fp64, in the order of LossSums
 };
 
@@ -141,15 +156,69 @@ void give_listed(const Call& call, const Teaching& teaching, const RowNumbers& r
   gradients.view({-1}).index_copy_(0, teaching.flat, values.reshape({-1}));
 }
 
+// What teachers in the process make of a chunk.
+struct DenseRows {
+  Tensor taught;  // [n] fp64, 1 where they teach, else 0
+  Tensor loss;  // [n] fp64, 0 where they do not
+  Tensor gradient;  // [n, V] fp32, by the logits; likewise
+};
+
+// train/loss/dense_distillation.h; forward and reverse KL in floats, as there. logits [n, V] of the
+// tokens from `begin` on.
+DenseRows distil_densely(const Call& call, const TaughtRows& listed, const Tensor& logits,
+                         int64_t begin) {
+  const job::DistillationSpec& spec = call.weights.distillation;
+  const bool in_floats = spec.divergence == job::Divergence::forward_kl ||
+                         spec.divergence == job::Divergence::reverse_kl;
+  const auto type = in_floats ? at::kFloat : at::kDouble;
+  const int64_t n = logits.size(0);
+  const Tensor teacher = teacher_logprobs(call.dense, begin, begin + n);
+  DenseRows rows{at::ones({n}, logits.options().dtype(at::kDouble)), {}, at::empty_like(logits)};
+  if (listed.size() > 0) rows.taught.index_fill_(0, listed.rows, 0.0);
+  rows.loss = at::empty_like(rows.taught);
+  const int64_t block = std::max<int64_t>(1, kDenseBlock / logits.size(1));
+  for (int64_t at = 0; at < n; at += block) {
+    const int64_t end = std::min(at + block, n);
+    const DivergedRows diverged =
+        diverge(spec, {tempered(teacher.slice(0, at, end).to(type), spec.temperature),
+                       tempered(logits.slice(0, at, end).to(type), spec.temperature)});
+    rows.loss.slice(0, at, end).copy_(diverged.loss);
+    rows.gradient.slice(0, at, end).copy_(diverged.gradient);
+  }
+  rows.loss.mul_(rows.taught * (spec.temperature * spec.temperature));
+  rows.gradient.mul_((rows.taught * spec.temperature).to(at::kFloat).unsqueeze(1));
+  return rows;
+}
+
+struct Teachings {
+  std::optional<Teaching> lists;
+  std::optional<DenseRows> dense;
+};
+
+// Of cross-entropy, [n] fp64. structural [n]: whether the format loss counts the label.
+Tensor ce_weights(const Call& call, const Teachings& teachings, const Tensor& structural,
+                  int64_t begin, int64_t n) {
+  const double everywhere = teachings.dense ? call.weights.ce : 1.0;
+  Tensor weights = at::full({n}, everywhere, call.sums.options());
+  if (teachings.lists) weights.index_fill_(0, teachings.lists->taught.rows, call.weights.ce);
+  if (structural.defined()) weights.add_(structural * call.format);
+  if (call.own.defined()) weights.masked_fill_(call.own.slice(0, begin, begin + n), 0.0);
+  return weights;
+}
+
 void add_sums(Call& call, const RowNumbers& rows, const Tensor& ce, const Tensor& lse,
-              const Tensor& structural, const Teaching* teaching) {
+              const Tensor& structural, const Teachings& teachings) {
   const Tensor none = at::zeros({}, ce.options());
   Tensor kd = none;
   Tensor taught_tokens = none;
-  if (teaching != nullptr) {
-    const Tensor live = rows.live.index_select(0, teaching->taught.rows);
-    kd = (teaching->distilled.loss * live).sum();
-    taught_tokens = live.sum();
+  if (const auto& lists = teachings.lists) {
+    const Tensor live = rows.live.index_select(0, lists->taught.rows);
+    kd = kd + (lists->distilled.loss * live).sum();
+    taught_tokens = taught_tokens + live.sum();
+  }
+  if (const auto& dense = teachings.dense) {
+    kd = kd + (dense->loss * rows.live).sum();
+    taught_tokens = taught_tokens + (dense->taught * rows.live).sum();
   }
   const Tensor z = (lse.square() * rows.live).sum();
   const Tensor format = structural.defined() ? (ce * structural * rows.live).sum() : none;
@@ -177,30 +246,32 @@ void chunk_losses(Call& call, Tensor& logits, int64_t begin) {
   rows.live = given.ge(0).to(at::kDouble);
   rows.label_logit = (logits.gather(1, label.unsqueeze(1)) - max).squeeze(1).to(at::kDouble);
   rows.at_label = at::zeros_like(rows.live);
-  const TaughtRows taught = call.teacher.between(begin, begin + n);
-  Teaching teaching;
-  if (taught.size() > 0) teaching = read_listed(taught, logits, max);
+  Teachings teachings;
+  const TaughtRows listed = call.listed.between(begin, begin + n);
+  if (listed.size() > 0) teachings.lists = read_listed(listed, logits, max);
+  if (!call.dense.empty()) teachings.dense = distil_densely(call, listed, logits, begin);
   logits.sub_(max).exp_();
   const Tensor sum = logits.sum(1, /*keepdim=*/false, at::kDouble);
   const Tensor lse = max.squeeze(1).to(at::kDouble) + sum.log();
   const Tensor ce = sum.log() - rows.label_logit;
   Tensor structural;
-  rows.ce_weight = at::ones_like(sum);
-  if (taught.size() > 0) rows.ce_weight.index_fill_(0, taught.rows, call.weights.ce);
   if (call.structural.defined()) {
     structural = call.structural.index_select(0, label).to(at::kDouble);
-    rows.ce_weight = rows.ce_weight + structural * call.format;
   }
+  rows.ce_weight = ce_weights(call, teachings, structural, begin, n);
   rows.softmax_weight = (rows.ce_weight + lse * (2.0 * call.weights.z)) / sum;
   rows.everywhere = rows.softmax_weight;
-  if (taught.size() > 0) teach(call, label, logits, teaching, rows);
+  if (teachings.lists) teach(call, label, logits, *teachings.lists, rows);
   const Tensor live = rows.live * call.factor;
   logits.mul_((rows.everywhere * live).to(at::kFloat).unsqueeze(1));
-  if (taught.size() > 0) give_listed(call, teaching, rows, logits);
+  if (teachings.lists) give_listed(call, *teachings.lists, rows, logits);
   const Tensor of_label = (rows.ce_weight - rows.at_label * call.weights.kd) * live;
   logits.scatter_add_(1, label.unsqueeze(1), of_label.neg().to(at::kFloat).unsqueeze(1));
+  if (const auto& dense = teachings.dense) {
+    logits.addcmul_(dense->gradient, (live * call.weights.kd).to(at::kFloat).unsqueeze(1));
+  }
   if (slope.defined()) logits.mul_(slope);
-  add_sums(call, rows, ce, lse, structural, taught.size() > 0 ? &teaching : nullptr);
+  add_sums(call, rows, ce, lse, structural, teachings);
 }
 
 LossSums read_sums(const Tensor& sums) {
@@ -210,21 +281,16 @@ LossSums read_sums(const Tensor& sums) {
   return {n[0], n[1], n[2], n[3], n[4], whole(5), whole(6), whole(7)};
 }
 
-Tensor chunk_logits(const Tensor& hidden, const LinearWeight& head, int64_t begin) {
-  const torch::NoGradGuard no_grad;
-  return linear_group(hidden.slice(0, begin, std::min(begin + kChunk, hidden.size(0))), {&head})[0];
-}
-
 struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static Variable forward(AutogradContext* ctx, const Variable& hidden, const Variable& latent,
                           const LinearWeight* head, Call* call, LossSums* sums) {
     Tensor grad_hidden = at::empty_like(hidden);
     Tensor grad_latent;  // undefined: the head is not trained
     if (latent.requires_grad()) grad_latent = at::zeros_like(latent);
-    for (int64_t begin = 0; begin < hidden.size(0); begin += kChunk) {
-      Tensor logits = chunk_logits(hidden, *head, begin);
+    for (int64_t begin = 0; begin < hidden.size(0); begin += call->chunk()) {
+      const int64_t end = std::min(begin + call->chunk(), hidden.size(0));
+      Tensor logits = chunk_logits(hidden, *head, begin, end);
       chunk_losses(*call, logits, begin);
-      const int64_t end = begin + logits.size(0);
       const Tensor d_logits = logits.to(head->compute());
       grad_hidden.slice(0, begin, end).copy_(at::mm(d_logits, head->dequantized()));
       if (!grad_latent.defined()) continue;
@@ -246,22 +312,24 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
 }  // namespace
 
 Tensor head_loss(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,
-                 const TeacherTargets& teacher, const LossWeights& weights,
-                 const LabelCounts& counts, LossSums& sums) {
+                 const AllTargets& teachers, const LossWeights& weights, const LabelCounts& counts,
+                 LossSums& sums) {
   const double labelled = static_cast<double>(std::max<int64_t>(counts.labelled, 1));
   const double format = counts.structural > 0
                             ? weights.format * labelled / static_cast<double>(counts.structural)
                             : 0.0;
-  Call call(labels, teacher, weights, format, 1.0 / labelled, hidden.device());
+  Call call(labels, teachers, weights, format, weights.scale / labelled, hidden.device());
   return HeadLoss::apply(hidden, head.latent(), &head, &call, &sums);
 }
 
 LossSums evaluate_head(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,
                        const LossWeights& weights) {
   const TeacherTargets none;
-  Call call(labels, none, weights, weights.format, 1.0, hidden.device());
-  for (int64_t begin = 0; begin < hidden.size(0); begin += kChunk) {
-    Tensor logits = chunk_logits(hidden, head, begin);
+  const DenseTargets nobody;
+  Call call(labels, {none, nobody}, weights, weights.format, 1.0, hidden.device());
+  for (int64_t begin = 0; begin < hidden.size(0); begin += call.chunk()) {
+    Tensor logits =
+        chunk_logits(hidden, head, begin, std::min(begin + call.chunk(), hidden.size(0)));
     chunk_losses(call, logits, begin);
   }
   return read_sums(call.sums);

@@ -8,8 +8,13 @@
 
 namespace tristill::train::device {
 
+struct AllTargets {
+  const TeacherTargets& listed;
+  const DenseTargets& dense;
+};
+
 torch::Tensor head_loss(const torch::Tensor& hidden, const LinearWeight& head,
-                        const torch::Tensor& labels, const TeacherTargets& teacher,
+                        const torch::Tensor& labels, const AllTargets& teachers,
                         const LossWeights& weights, const LabelCounts& counts, LossSums& sums);
 
 LossSums evaluate_head(const torch::Tensor& hidden, const LinearWeight& head,

@@ -1,5 +1,7 @@
 #include "train/device/memory.h"
 
+#include <torch/cuda.h>
+
 #include <torch/version.h>
 
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 9)
@@ -11,7 +13,9 @@ namespace tristill::train::device {
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 9)
 
 void restart_peak(torch::Device device) {
-  if (!device.is_cpu()) c10::getDeviceAllocator(device.type())->resetPeakStats(device.index());
+  if (device.is_cpu()) return;
+  at::empty({1}, at::device(device));  // there is no allocator before the first tensor
+  c10::getDeviceAllocator(device.type())->resetPeakStats(device.index());
 }
 
 uint64_t peak_bytes(torch::Device device) {

@@ -1,5 +1,7 @@
 #include "train/device/place.h"
 
+#include <torch/cuda.h>
+
 #include <string>
 #include <string_view>
 
@@ -36,6 +38,7 @@ std::optional<Error> out_of_memory(const std::exception& failure) {
   // Not every allocator of libtorch throws the type that is meant for it.
   const bool full = dynamic_cast<const c10::OutOfMemoryError*>(&failure) != nullptr ||
                     text.find("out of memory") != std::string_view::npos ||
+                    text.find("CUBLAS_STATUS_ALLOC_FAILED") != std::string_view::npos ||
                     text.find("can't allocate memory") != std::string_view::npos;
   if (!full) return std::nullopt;
   return Error{ErrorCode::resource_exhausted,

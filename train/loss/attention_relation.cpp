@@ -1,5 +1,7 @@
 #include "train/loss/attention_relation.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -38,8 +40,8 @@ struct Head {
   double weight;          // 1 / count
 };
 
-// The head's share of the loss; its gradient is added to grad [T, d_s].
-double add_head(const Head& head, Tensor grad) {
+// The head's share of the loss, a scalar in fp64; its gradient is added to grad [T, d_s].
+Tensor add_head(const Head& head, Tensor grad) {
   const Tensor log_teacher = log_relations(head.teacher, head.hidden);
   const Tensor log_student = log_relations(head.student, head.hidden);
   const Tensor p = log_teacher.exp();
@@ -48,7 +50,7 @@ double add_head(const Head& head, Tensor grad) {
   const double scale = head.weight / std::sqrt(static_cast<double>(head.student.size(1)));
   const Tensor d_scores = (q - p) * scale;
   grad.add_(at::mm(d_scores + d_scores.t(), head.student));
-  return (p * difference).sum().item<double>() * head.weight;
+  return (p * difference).sum().to(at::kDouble) * head.weight;
 }
 
 struct RelationLoss : torch::autograd::Function<RelationLoss> {
@@ -60,7 +62,7 @@ struct RelationLoss : torch::autograd::Function<RelationLoss> {
     const int64_t d_teacher = teacher.size(1) / n_heads;
     const double weight = 1.0 / static_cast<double>(batch * tokens * n_heads);
     Tensor grad = at::zeros_like(student);
-    double loss = 0;
+    Tensor loss = at::zeros({}, student.options().dtype(at::kDouble));
     for (int64_t b = 0; b < batch; ++b) {
       const Tensor hidden = hidden_from(segment_start[b]);
       const auto of = [&](const Tensor& states, int64_t head, int64_t width) {
@@ -73,7 +75,7 @@ struct RelationLoss : torch::autograd::Function<RelationLoss> {
       }
     }
     ctx->save_for_backward({grad});
-    return at::full({}, loss, at::kFloat);
+    return loss.to(at::kFloat);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -84,7 +86,8 @@ struct RelationLoss : torch::autograd::Function<RelationLoss> {
 }  // namespace
 
 Tensor attention_relation_loss(const AttentionStates& student, const AttentionStates& teacher,
-                               const Tensor& segment_start, int64_t n_heads) {
+                               const Tensor& given_start, int64_t n_heads) {
+  const Tensor segment_start = given_start.to(student[0].device());
   Tensor loss;
   for (size_t i = 0; i < student.size(); ++i) {
     CHECK(student[i].size(0) == segment_start.numel() &&

@@ -7,10 +7,11 @@
 //   loss = mean over A, heads and tokens of KL(R_teacher || R_student)
 //   S = A A^T / sqrt(d_r):  dS = (R_student - R_teacher) / count,  dA = (dS + dS^T) A / sqrt(d_r)
 //
-// One sequence and head at a time: [T, T] scores of a batch never exist at once. Trainer's thread.
+// One sequence and head at a time: [T, T] scores of a batch never exist at once. On the device of
+// the states. Trainer's thread.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <array>
 

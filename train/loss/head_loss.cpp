@@ -1,7 +1,9 @@
 #include "train/loss/head_loss.h"
 
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "base/check.h"
@@ -23,12 +25,6 @@ struct Chunk {
   int64_t begin, end;
 };
 
-// The logits of a chunk by the serving head, or by a full-precision product.
-Tensor chunk_logits(const Tensor& hidden, const LinearWeight& head, Chunk chunk) {
-  const torch::NoGradGuard no_grad;
-  return linear_group(hidden.slice(0, chunk.begin, chunk.end), {&head})[0];
-}
-
 // What the token at a flat row has to learn.
 TokenTargets targets_of(int64_t row, int64_t label, const TeacherTargets& teacher) {
   TokenTargets targets;
@@ -41,20 +37,6 @@ TokenTargets targets_of(int64_t row, int64_t label, const TeacherTargets& teache
   targets.count = teacher.offsets[index + 1] - teacher.offsets[index];
   targets.sampled = teacher.sampled[index] != 0;
   return targets;
-}
-
-// Log-probabilities [tokens, V] of the teachers' mixture for a chunk; undefined without teachers.
-Tensor teacher_logprobs(const std::vector<DenseTeacher>& teachers, Chunk chunk) {
-  double total = 0;
-  for (const DenseTeacher& teacher : teachers) total += teacher.weight;
-  Tensor mixture;
-  for (const DenseTeacher& teacher : teachers) {
-    Tensor logits = chunk_logits(teacher.hidden, *teacher.head, chunk);
-    if (teacher.softcap > 0) logits = teacher.softcap * at::tanh(logits / teacher.softcap);
-    const Tensor logprobs = logits.log_softmax(1) + std::log(teacher.weight / total);
-    mixture = mixture.defined() ? at::logaddexp(mixture, logprobs) : logprobs;
-  }
-  return mixture;
 }
 
 // All that labels and teachers say about the rows of a batch.
@@ -77,7 +59,7 @@ struct Targets {
 void chunk_losses(Tensor& logits, Chunk chunk, const Targets& targets, const LossWeights& weights,
                   float factor, LossSums& sums) {
   const int64_t vocab = logits.size(1);
-  const Tensor teacher = teacher_logprobs(targets.dense.teachers, chunk);
+  const Tensor teacher = teacher_logprobs(targets.dense.teachers, chunk.begin, chunk.end);
   const float* logprobs = teacher.defined() ? teacher.data_ptr<float>() : nullptr;
   const int64_t blocks = (chunk.end - chunk.begin + kRowBlock - 1) / kRowBlock;
   std::vector<LossSums> parts(static_cast<size_t>(blocks));
@@ -120,7 +102,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
     *sums = {};
     for (int64_t begin = 0; begin < n; begin += kChunk) {
       const Chunk chunk{begin, std::min(begin + kChunk, n)};
-      Tensor logits = chunk_logits(hidden, *head, chunk);
+      Tensor logits = chunk_logits(hidden, *head, chunk.begin, chunk.end);
       chunk_losses(logits, chunk, targets, scaled, factor, *sums);
       const Tensor d_logits = logits.to(head->compute());
       grad_hidden.slice(0, chunk.begin, chunk.end).copy_(at::mm(d_logits, head->dequantized()));
@@ -163,8 +145,7 @@ Tensor head_loss(const Tensor& hidden, const LinearWeight& head, const Tensor& l
         static_cast<int64_t>(weights.structural.size()) == head.latent().size(0));
   const LabelCounts counts = whole ? *whole : count_labels(labels, weights);
   if (device::takes(hidden)) {
-    CHECK(dense.teachers.empty());  // refused when the job begins
-    return device::head_loss(hidden, head, labels, teacher, weights, counts, sums);
+    return device::head_loss(hidden, head, labels, {teacher, dense}, weights, counts, sums);
   }
   return HeadLoss::apply(hidden, head.latent(), &head, labels, &teacher, &weights, &counts, &dense,
                          &sums);
@@ -179,7 +160,7 @@ LossSums evaluate_head(const Tensor& hidden, const LinearWeight& head, const Ten
   const Targets targets{labels.data_ptr<int64_t>(), none, nobody};
   for (int64_t begin = 0; begin < hidden.size(0); begin += kChunk) {
     const Chunk chunk{begin, std::min(begin + kChunk, hidden.size(0))};
-    Tensor logits = chunk_logits(hidden, head, chunk);
+    Tensor logits = chunk_logits(hidden, head, chunk.begin, chunk.end);
     chunk_losses(logits, chunk, targets, weights, 1.0F, sums);
   }
   return sums;

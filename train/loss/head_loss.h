@@ -10,31 +10,17 @@
 // weights mean the same for every batch, length and vocabulary.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <optional>
-#include <vector>
 
+#include "train/loss/dense_targets.h"
 #include "train/loss/teacher_targets.h"
 #include "train/loss/token_loss.h"
 #include "train/student/linear.h"
 
 namespace tristill::train {
-
-// A teacher in this process: what it thought of each token, and its head.
-struct DenseTeacher {
-  torch::Tensor hidden;  // [N, D of the teacher] fp32
-  const LinearWeight* head = nullptr;
-  double softcap = 0;
-  double weight = 1;  // relative to the others'
-};
-
-// Teachers of all tokens but those with a list of their own; the mixture of their probabilities.
-struct DenseTargets {
-  std::vector<DenseTeacher> teachers;
-  std::vector<uint8_t> own;  // [N] whether the label is the student's own word; empty: none
-};
 
 // What the means are over.
 struct LabelCounts {

@@ -6,14 +6,18 @@
 // not depend on the gradient's. It is not multiplied by |G|.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace tristill::train {
 
 // NS of one matrix in compute type, returned as fp32.
 torch::Tensor orthogonalize(const torch::Tensor& matrix, uint32_t steps, at::ScalarType compute);
+// Of matrices of one shape as one batch, [B, out, in].
+torch::Tensor orthogonalize_batch(const torch::Tensor& matrices, uint32_t steps,
+                                  at::ScalarType compute);
 
 // mu at a step (from 0): 0.85 to 0.95 over the first 300.
 double muon_momentum(int64_t step);
@@ -24,8 +28,13 @@ struct MuonRate {
   uint32_t newton_schulz_steps = 5;
 };
 
-// Moves weight and its momentum M.
-void muon_step(torch::Tensor& weight, torch::Tensor& momentum, const torch::Tensor& grad,
-               const MuonRate& rate, at::ScalarType compute);
+struct MuonMatrix {
+  torch::Tensor weight, momentum, grad;
+};
+
+// Moves the weights and their momenta M. Off the CPU matrices of one shape are orthogonalised side
+// by side, as far as they are small: one of them is too little work for a GPU.
+void muon_step(const std::vector<MuonMatrix>& matrices, const MuonRate& rate,
+               at::ScalarType compute);
 
 }  // namespace tristill::train

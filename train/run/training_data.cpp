@@ -1,5 +1,7 @@
 #include "train/run/training_data.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <string_view>
 #include <utility>
@@ -91,14 +93,14 @@ Result<std::string> write_manifest(const job::JobDirectory& directory,
 }  // namespace
 
 Result<TrainingData> prepare_data(const job::JobDirectory& directory, const job::JobFile& file,
-                                  EventLog& events) {
+                                  torch::Device device, EventLog& events) {
   auto corpora = read_training_corpora(file, file.train().data, events);
   if (!corpora) return corpora.error();
   auto tokenizer = find_tokenizer(directory, file, *corpora, events);
   if (!tokenizer) return tokenizer.error();
   TrainingData data;
   data.tokenizer = *tokenizer;
-  auto teachers = Teachers::open(file.teachers, file.train(), *data.tokenizer);
+  auto teachers = Teachers::open(file.teachers, file.train(), *data.tokenizer, device);
   if (!teachers) return teachers.error();
   data.teachers = std::move(*teachers);
   auto traces = read_training_traces(file, *data.tokenizer);

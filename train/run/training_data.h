@@ -23,8 +23,8 @@ struct TrainingData {
 
 // Trains the tokenizer when none is given (kept in the job's directory, so a resumed run has the
 // same) and writes data-manifest.jsonl there. Errors name the field of the job: data.corpora,
-// data.near_duplicate, data.traces, tokenizer.
+// data.near_duplicate, data.traces, tokenizer. Teachers are on the device, all else is the CPU's.
 Result<TrainingData> prepare_data(const job::JobDirectory& directory, const job::JobFile& file,
-                                  EventLog& events);
+                                  torch::Device device, EventLog& events);
 
 }  // namespace tristill::train

@@ -2,7 +2,7 @@
 // exists; backward recomputes the probabilities (Dao et al. 2022). fp32, trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace tristill::train {
 

@@ -1,5 +1,8 @@
 #include "train/student/fused_ops.h"
 
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <cmath>
 
 #include "base/check.h"

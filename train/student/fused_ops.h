@@ -2,7 +2,7 @@
 // Trainer's thread only; fp32. The forward of rms_norm and of the GLUs is the serving kernel.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "model/config.h"
 

@@ -1,5 +1,8 @@
 #include "train/student/linear.h"
 
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -151,7 +154,8 @@ LinearWeight::LinearWeight(Tensor latent, LinearMode mode, at::ScalarType comput
 LinearWeight LinearWeight::frozen(Tensor values, Tensor scale, Tensor bias, LinearMode mode) {
   CHECK(mode != LinearMode::dense);
   LinearWeight weight;
-  weight.latent_ = at::zeros({1, 1}).expand(values.sizes());  // the shape, without its memory
+  // The shape, without its memory.
+  weight.latent_ = at::zeros({1, 1}, values.options().dtype(at::kFloat)).expand(values.sizes());
   weight.row_sum_ = values.sum(1, /*keepdim=*/false, at::kInt);
   weight.values_ = std::move(values);
   weight.scale_ = std::move(scale);

@@ -6,7 +6,7 @@
 // Shapes: x [N, in] fp32, W [out, in] fp32 latent, y [N, out] fp32. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <memory>

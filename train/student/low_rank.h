@@ -8,7 +8,7 @@
 // x A^t has the size of x whatever the width. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace tristill::train {
 

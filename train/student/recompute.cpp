@@ -1,5 +1,8 @@
 #include "train/student/recompute.h"
 
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <utility>
 
 #include "base/check.h"

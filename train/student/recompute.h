@@ -7,7 +7,7 @@
 // without this; the price is one more forward pass. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <functional>
 

@@ -1,5 +1,8 @@
 #include "train/student/student.h"
 
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -53,17 +56,22 @@ struct EmbeddingRows : torch::autograd::Function<EmbeddingRows> {
   }
 };
 
-Tensor frozen_gain(const std::vector<float>& values) {
-  return values.empty() ? Tensor() : torch::tensor(values);
-}
+// Tensors of a model file on a device.
+struct FrozenOn {
+  torch::Device device;
 
-LinearWeight frozen_matrix(const IntegerMatrix& matrix, bool ternary) {
+  Tensor gain(const std::vector<float>& values) const {
+    return values.empty() ? Tensor() : torch::tensor(values).to(device);
+  }
+  LinearWeight matrix(const IntegerMatrix& matrix, bool ternary) const;
+};
+
+LinearWeight FrozenOn::matrix(const IntegerMatrix& matrix, bool ternary) const {
   const std::vector<int8_t> values = unpacked_values(matrix);
   Tensor copied =
       at::empty({static_cast<int64_t>(matrix.rows), static_cast<int64_t>(matrix.cols)}, at::kChar);
   std::copy(values.begin(), values.end(), copied.data_ptr<int8_t>());
-  return LinearWeight::frozen(std::move(copied), torch::tensor(matrix.scale),
-                              frozen_gain(matrix.bias),
+  return LinearWeight::frozen(copied.to(device), gain(matrix.scale), gain(matrix.bias),
                               ternary ? LinearMode::ternary : LinearMode::int8);
 }
 
@@ -147,38 +155,40 @@ Student::Student(const ModelConfig& config, bool quantized, at::ScalarType compu
   }
   output_norm_ = gain("output_norm.weight", d);
   name_scales();
-  rope_ = rope_table(config.max_context, config.head_dim, config.rope_theta);
-  rope_ = {rope_.cos.to(device_), rope_.sin.to(device_)};
+  const RopeTable rope = rope_table(config.max_context, config.head_dim, config.rope_theta);
+  rope_ = {rope.cos.to(device_), rope.sin.to(device_)};
   refresh();
 }
 
-Student::Student(const ModelConfig& config, bool quantized)
-    : config_(config), quantized_(quantized), compute_(at::kFloat), seed_(0), device_(at::kCPU) {}
+Student::Student(const ModelConfig& config, bool quantized, torch::Device device)
+    : config_(config), quantized_(quantized), compute_(at::kFloat), seed_(0), device_(device) {}
 
-Student Student::frozen(const ModelTensors& tensors) {
+Student Student::frozen(const ModelTensors& tensors, torch::Device device) {
   const ModelConfig& c = tensors.config;
-  Student student(c, c.weights == WeightKind::ternary);
+  Student student(c, c.weights == WeightKind::ternary, device);
+  const FrozenOn on{device};
   const bool ternary_attention = c.attention_weights() == WeightKind::ternary;
   const bool ternary_mlp = c.mlp_weights() == WeightKind::ternary;
-  student.embedding_ = frozen_matrix(tensors.embedding, false);
-  if (!c.tied_embeddings) student.head_ = frozen_matrix(tensors.head, false);
-  student.output_norm_ = frozen_gain(tensors.output_norm);
+  student.embedding_ = on.matrix(tensors.embedding, false);
+  if (!c.tied_embeddings) student.head_ = on.matrix(tensors.head, false);
+  student.output_norm_ = on.gain(tensors.output_norm);
   for (const LayerTensors& layer : tensors.layers) {
-    student.blocks_.push_back({.attn_norm = frozen_gain(layer.attn_norm),
-                               .ffn_norm = frozen_gain(layer.ffn_norm),
-                               .q_norm = frozen_gain(layer.q_norm),
-                               .k_norm = frozen_gain(layer.k_norm),
-                               .attn_sub_norm = frozen_gain(layer.attn_sub_norm),
-                               .ffn_sub_norm = frozen_gain(layer.ffn_sub_norm),
-                               .q = frozen_matrix(layer.q, ternary_attention),
-                               .k = frozen_matrix(layer.k, ternary_attention),
-                               .v = frozen_matrix(layer.v, ternary_attention),
-                               .o = frozen_matrix(layer.o, ternary_attention),
-                               .gate = frozen_matrix(layer.gate, ternary_mlp),
-                               .up = frozen_matrix(layer.up, ternary_mlp),
-                               .down = frozen_matrix(layer.down, ternary_mlp)});
+    student.blocks_.push_back({.attn_norm = on.gain(layer.attn_norm),
+                               .ffn_norm = on.gain(layer.ffn_norm),
+                               .q_norm = on.gain(layer.q_norm),
+                               .k_norm = on.gain(layer.k_norm),
+                               .attn_sub_norm = on.gain(layer.attn_sub_norm),
+                               .ffn_sub_norm = on.gain(layer.ffn_sub_norm),
+                               .q = on.matrix(layer.q, ternary_attention),
+                               .k = on.matrix(layer.k, ternary_attention),
+                               .v = on.matrix(layer.v, ternary_attention),
+                               .o = on.matrix(layer.o, ternary_attention),
+                               .gate = on.matrix(layer.gate, ternary_mlp),
+                               .up = on.matrix(layer.up, ternary_mlp),
+                               .down = on.matrix(layer.down, ternary_mlp)});
   }
-  student.rope_ = rope_table(c.max_context, c.head_dim, c.rope_theta);
+  const RopeTable rope = rope_table(c.max_context, c.head_dim, c.rope_theta);
+  student.rope_ = {rope.cos.to(device), rope.sin.to(device)};
   return student;
 }
 
@@ -206,7 +216,7 @@ void Student::adapt(const job::LoraSpec& lora) {
   for (const NamedParameter& kept : base_) Tensor(kept.tensor).set_requires_grad(false);
   const auto factor = [&](const std::string& name, const Tensor& values) {
     Tensor tensor = values.to(device_).set_requires_grad(true);
-    parameters_.push_back({name, tensor});
+    parameters_.push_back({.name = name, .tensor = tensor, .is_factor = true});
     return tensor;
   };
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {

@@ -3,7 +3,7 @@
 // Dimensions: B sequences, T tokens, N = B*T, D model, V vocabulary. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <string>
@@ -36,6 +36,7 @@ struct NamedParameter {
   torch::Tensor tensor;
   bool is_matrix = false;  // a ternary (or dense) linear weight: Muon's
   bool is_scale = false;   // ln of a matrix's learned scale, [1]
+  bool is_factor = false;  // low-rank, of an adapted matrix
 };
 
 struct Block {
@@ -52,7 +53,7 @@ class Student {
           std::shared_ptr<const TernaryRule> rule = nullptr, torch::Device device = torch::kCPU);
 
   // A model as its file has it, to be asked and not to be trained: it has no parameters.
-  static Student frozen(const ModelTensors& tensors);
+  static Student frozen(const ModelTensors& tensors, torch::Device device = torch::kCPU);
 
   // From here on only low-rank factors of the targets are trained (train/student/low_rank.h): they
   // become the parameters, named like blk.0.attn_q.lora_a, drawn from seed, and those that there
@@ -115,7 +116,7 @@ class Student {
   const std::vector<double>& branch_gains() const { return gains_; }
 
  private:
-  Student(const ModelConfig& config, bool quantized);
+  Student(const ModelConfig& config, bool quantized, torch::Device device);
   torch::Tensor gain(const std::string& name, int64_t size);
   LinearWeight matrix(const std::string& name, int64_t out, int64_t in, double std,
                       WeightKind kind);

@@ -1,5 +1,7 @@
 #include "train/teach/on_policy.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>

@@ -48,7 +48,7 @@ Result<void> check_layer(const char* field, uint32_t layer, const ModelConfig& c
 }  // namespace
 
 Result<Teachers> Teachers::open(const std::vector<std::string>& files, const job::TrainSpec& spec,
-                                const Tokenizer& tokenizer) {
+                                const Tokenizer& tokenizer, torch::Device device) {
   Teachers teachers;
   for (size_t i = 0; i < files.size(); ++i) {
     const job::TeacherSource& source = spec.teaching.teachers[i];
@@ -57,7 +57,7 @@ Result<Teachers> Teachers::open(const std::vector<std::string>& files, const job
     if (auto fits = check_teacher(source.model, *file, spec, tokenizer); !fits) {
       return fits.error();
     }
-    teachers.asked_.push_back({Student::frozen(file->tensors), source.weight});
+    teachers.asked_.push_back({Student::frozen(file->tensors, device), source.weight});
   }
   if (auto chosen = teachers.choose_relation(spec); !chosen) return chosen.error();
   return teachers;

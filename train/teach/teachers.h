@@ -1,6 +1,6 @@
 // Teachers: models of this daemon's files that are asked about every batch while a student learns
 // (white-box distillation): whole distributions, and attention relations of one layer. They are
-// frozen, and compute as they are served. Trainer's thread only.
+// frozen, and compute on the student's device: on the CPU as they are served. Trainer's thread only.
 #pragma once
 
 #include <string>
@@ -19,7 +19,7 @@ class Teachers {
   // file; invalid_argument, param teaching.*, when a teacher has another tokenizer or too short a
   // context, or the relation's layers and heads do not fit.
   static Result<Teachers> open(const std::vector<std::string>& files, const job::TrainSpec& spec,
-                               const Tokenizer& tokenizer);
+                               const Tokenizer& tokenizer, torch::Device device = torch::kCPU);
 
   bool empty() const { return asked_.empty(); }
   // The student's layer whose states are compared; -1: none.

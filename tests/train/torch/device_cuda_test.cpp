@@ -30,7 +30,7 @@ class CudaTrainer : public ::testing::Test {
 };
 
 Tensor random(at::IntArrayRef shape, uint64_t seed) {
-  torch::manual_seed(seed);
+  at::manual_seed(seed);
   return at::randn(shape, at::kFloat);
 }
 
@@ -146,6 +146,10 @@ TEST_F(CudaTrainer, TwentyStepsLearnAsOnTheCpu) {
     EXPECT_NEAR(there.losses[i], here.losses[i], (i < 8 ? 0.03 : 0.1) * here.losses[i]) << i;
   }
   EXPECT_EQ(there.exported.size(), here.exported.size());
+}
+
+TEST_F(CudaTrainer, LearnsOfATeacherAsOnTheCpu) {
+  expect_taught_alike(learn_once_of_a_teacher(kCuda), learn_once_of_a_teacher(torch::kCPU));
 }
 
 TEST_F(CudaTrainer, WithoutKernelsItLearnsAsWithThem) {

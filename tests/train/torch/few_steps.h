@@ -1,11 +1,13 @@
-// Some steps of a whole student on a device: its losses and gradients, and what it exports.
+// Some steps of a whole student on a device: its losses and gradients, and what it exports; and
+// what a teacher beside it makes of its first.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <vector>
 
 #include "tests/support/test_model.h"
+#include "tests/train/torch/random_batch.h"
 #include "train/export.h"
 #include "train/optim/optimizer.h"
 #include "train/run/gradient_step.h"
@@ -24,7 +26,7 @@ inline FewSteps take_steps(torch::Device device, int steps) {
   Optimizer optimizer(spec, student.parameters(), at::kFloat);
   FewSteps taken;
   for (int step = 0; step < steps; ++step) {
-    torch::manual_seed(static_cast<uint64_t>(step % 4));
+    at::manual_seed(static_cast<uint64_t>(step % 4));
     Batch batch{at::randint(0, 64, {4, 32}, at::kLong), {}, at::zeros({4, 32}, at::kInt), {}, 0};
     batch.labels = batch.tokens.roll(-1, 1);
     batch.segment_start.slice(1, 20).fill_(20);
@@ -42,6 +44,39 @@ inline FewSteps take_steps(torch::Device device, int steps) {
   }
   taken.exported = to_model_tensors(student).output_norm;
   return taken;
+}
+
+// Of a student that a model in the process teaches, by distributions and by relations.
+struct TaughtOnce {
+  LossSums sums;
+  torch::Tensor gradient;  // of the first matrix of queries
+};
+
+inline TaughtOnce learn_once_of_a_teacher(torch::Device device) {
+  const ModelTensors tensors = test::random_model({.seed = 5});
+  Student teacher = Student::frozen(tensors, device);
+  Student student(tensors.config, true, at::kFloat, 1, nullptr, device);
+  teacher.record_states(1);
+  student.record_states(1);
+  Batch batch = random_batch(tensors.config.vocab_size, 4, 32, 32);
+  {
+    const torch::NoGradGuard no_grad;
+    batch.dense.teachers = {{teacher.hidden(batch.tokens, batch.segment_start), &teacher.head()}};
+    batch.relation = teacher.states();
+  }
+  TaughtOnce taught;
+  student.loss(batch, {.relation = 1, .relation_heads = 2}, taught.sums).backward();
+  taught.gradient = student.blocks()[0].q.latent().grad().cpu();
+  return taught;
+}
+
+inline void expect_taught_alike(const TaughtOnce& there, const TaughtOnce& here) {
+  EXPECT_EQ(there.sums.taught_tokens, here.sums.taught_tokens);
+  EXPECT_NEAR(there.sums.kd, here.sums.kd, 0.02 * here.sums.kd);
+  EXPECT_NEAR(there.sums.relation, here.sums.relation, 0.02 * here.sums.relation);
+  EXPECT_GT(here.sums.relation, 0);
+  const torch::Tensor a = here.gradient.reshape({-1}), b = there.gradient.reshape({-1});
+  EXPECT_GT((a.dot(b) / (a.norm() * b.norm())).item<double>(), 0.99);
 }
 
 }  // namespace tristill::train

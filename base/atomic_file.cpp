@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 namespace tristill {
@@ -59,6 +60,13 @@ Result<void> sync_folder(const std::filesystem::path& folder) {
 
 Result<void> rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) return system_error("rename to", to, errno);
+  return sync_folder(to.has_parent_path() ? to.parent_path() : std::filesystem::path("."));
+}
+
+Result<void> swap_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
+    return system_error("swap with", to, errno);
+  }
   return sync_folder(to.has_parent_path() ? to.parent_path() : std::filesystem::path("."));
 }
 

@@ -48,6 +48,10 @@ Result<void> sync_folder(const std::filesystem::path& folder);
 // Renames from to (same file system) and makes the rename durable.
 Result<void> rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
+// The same, where to exists, a folder perhaps: from is then what to was. Where the file system
+// cannot swap (unavailable) nothing has changed.
+Result<void> swap_durably(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // The whole file as a string. Errors: not_found, unavailable; resource_exhausted over max_bytes.
 Result<std::string> read_file(const std::filesystem::path& path,
                               size_t max_bytes = size_t{1} << 30);

@@ -32,7 +32,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import lint  # noqa: E402
 
-PROGRAM_SECONDS = 420
+PROGRAM_SECONDS = 900
 PYTEST_SECONDS = 1500
 MAX_RESTARTS = 20
 PYTEST_FOLDERS = {"e2e": ["tests/openapi", "tests/client", "tests/e2e"],

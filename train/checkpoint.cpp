@@ -1,5 +1,7 @@
 #include "train/checkpoint.h"
 
+#include <torch/serialize/archive.h>
+
 #include <algorithm>
 #include <sstream>
 #include <vector>
@@ -14,6 +16,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kStateFile = "state.pt";
 constexpr std::string_view kDigestFile = "state.sha256";
 constexpr std::string_view kHealthFile = "health.json";
+constexpr const char* kUnfinished = "tmp-";  // before the name of a folder that is being written
 
 std::string folder_name(int64_t step) {
   std::string digits = std::to_string(step);
@@ -21,7 +24,7 @@ std::string folder_name(int64_t step) {
 }
 
 bool is_checkpoint_name(const std::string& name) {
-  return !name.empty() &&
+  return !name.empty() && name.size() <= 18 &&  // a step is an int64
          std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
@@ -80,14 +83,34 @@ void prune(const fs::path& folder, const Keeping& keeping) {
   }
 }
 
+// What a process left that was ended while it wrote.
+void remove_unfinished(const fs::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    if (entry.path().filename().string().starts_with(kUnfinished)) {
+      fs::remove_all(entry.path(), ignored);
+    }
+  }
+}
+
+// There is a checkpoint of that step at every instant, the older or the newer one.
+Result<void> put_in_place(const fs::path& made, const fs::path& target) {
+  std::error_code failed;
+  if (!fs::exists(target, failed)) return rename_durably(made, target);
+  if (auto swapped = swap_durably(made, target); swapped) return swapped;
+  // A file system that cannot swap: for an instant there is neither.
+  fs::remove_all(target, failed);
+  return rename_durably(made, target);
+}
+
 }  // namespace
 
 Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoint,
                              const Keeping& keeping) {
   const fs::path target = folder / folder_name(checkpoint.step);
-  const fs::path temporary = folder / ("tmp-" + folder_name(checkpoint.step));
+  const fs::path temporary = folder / (kUnfinished + folder_name(checkpoint.step));
+  remove_unfinished(folder);
   std::error_code failed;
-  fs::remove_all(temporary, failed);
   fs::create_directories(temporary, failed);
   if (failed) {
     return Error{ErrorCode::resource_exhausted,
@@ -99,12 +122,9 @@ Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoin
   if (done) {
     done = write_file_atomically(temporary / kHealthFile, format_health_file(checkpoint.health));
   }
-  if (done) fs::remove_all(target, failed);
-  if (done) done = rename_durably(temporary, target);
-  if (!done) {
-    fs::remove_all(temporary, failed);
-    return done;
-  }
+  if (done) done = put_in_place(temporary, target);
+  fs::remove_all(temporary, failed);  // what could not be put there, or what was there
+  if (!done) return done;
   prune(folder, keeping);
   return {};
 }

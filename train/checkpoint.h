@@ -4,7 +4,7 @@
 // of every so many steps are kept for good, and the last of a run is never replaced.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <filesystem>

@@ -45,7 +45,7 @@ double share_of(const torch::Tensor& marked) {
   return static_cast<double>(marked.sum().item<int64_t>()) / static_cast<double>(marked.numel());
 }
 
-void judge_gains(const Student& student, HealthReport& report) {
+void judge_gains(const Student& student, const std::string& rate, HealthReport& report) {
   const auto& gains = student.branch_gains();
   if (gains.empty()) return;
   const auto smallest = std::min_element(gains.begin(), gains.end());
@@ -56,7 +56,8 @@ void judge_gains(const Student& student, HealthReport& report) {
                            "block " + std::to_string(index / 2) +
                                (index % 2 == 0 ? " attention" : " mlp") +
                                " adds almost nothing to the residual; set model.sub_norm to true "
-                               "or lower optimizer.lr",
+                               "or lower " +
+                               rate,
                            "model.sub_norm"});
 }
 
@@ -75,11 +76,11 @@ double clipped_share(const Student& student, const std::vector<NamedMatrix>& mat
 
 // clipped: the share of gradients that are zero by the rule of the weights.
 void judge_numbers(const HealthInputs& inputs, double clipped, HealthReport& report) {
+  const std::string rate = job::matrix_lr_field(inputs.kind);
   report.numbers["zero_gradients"] = inputs.zero_gradients;
   if (clipped > 0) report.numbers["clipped"] = clipped;
   if (!std::isfinite(inputs.loss)) {
-    report.alarms.push_back(
-        {"not_finite", "the loss is not finite; lower optimizer.lr", "optimizer.lr"});
+    report.alarms.push_back({"not_finite", "the loss is not finite; lower " + rate, rate});
   }
   if (inputs.zero_gradients > clipped + kMaxZeroGradients * (1 - clipped)) {
     report.alarms.push_back({"zero_gradients",
@@ -89,7 +90,7 @@ void judge_numbers(const HealthInputs& inputs, double clipped, HealthReport& rep
   }
 }
 
-void judge_shapes(HealthReport& report) {
+void judge_shapes(const std::string& rate, HealthReport& report) {
   std::vector<double> stds;
   double gamma = 0;
   for (const job::MatrixHealth& matrix : report.matrices) {
@@ -102,10 +103,10 @@ void judge_shapes(HealthReport& report) {
   report.numbers["std_min"] = *std::min_element(stds.begin(), stds.end());
   report.numbers["gamma"] = gamma / static_cast<double>(report.matrices.size());
   if (report.numbers["zero_fraction"] <= kMaxZeroFraction) return;
-  report.alarms.push_back({"zero_fraction",
-                           "most ternary weights are zero; lower optimizer.lr, or set "
-                           "optimizer.polarize to off",
-                           "optimizer.lr"});
+  report.alarms.push_back(
+      {"zero_fraction",
+       "most ternary weights are zero; lower " + rate + ", or set optimizer.polarize to off",
+       rate});
 }
 
 }  // namespace
@@ -121,6 +122,7 @@ namespace {
 
 void judge_flips(const HealthInputs& inputs, double rate, double expected, int64_t steps,
                  double counted, HealthReport& report) {
+  const std::string rate_field = job::matrix_lr_field(inputs.kind);
   report.numbers["flip_rate"] = rate;
   if (inputs.lr <= 0) return;
   report.numbers["flip_rate_expected"] = expected;
@@ -134,8 +136,8 @@ void judge_flips(const HealthInputs& inputs, double rate, double expected, int64
   if (steps <= kFlipSteps && rate * static_cast<double>(steps) > kMaxFlipsBetween) {
     report.alarms.push_back({"too_many_flips",
                              "half of the ternary weights change within " + std::to_string(steps) +
-                                 " steps: nothing is kept; lower optimizer.lr",
-                             "optimizer.lr", false});
+                                 " steps: nothing is kept; lower " + rate_field,
+                             rate_field, false});
   }
 }
 
@@ -206,7 +208,8 @@ HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inp
   HealthReport report;
   const auto matrices = ternary_matrices(student);
   judge_numbers(inputs, clipped_share(student, matrices), report);
-  judge_gains(student, report);
+  const std::string rate = job::matrix_lr_field(inputs.kind);
+  judge_gains(student, rate, report);
   const bool again = previous_step_ >= 0 && previous_step_ < inputs.step;
   if (!matrices.empty()) {
     Flips flips;
@@ -217,7 +220,7 @@ HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inp
       look_at(*matrices[i].weight, memory_[i], inputs, report.matrices[i], flips);
     }
     report.numbers["zero_fraction"] = flips.zeros / flips.elements;
-    judge_shapes(report);
+    judge_shapes(rate, report);
     if (again) {
       const double per_step = 1.0 / flips.elements / static_cast<double>(flips.steps);
       judge_flips(inputs, flips.changed * per_step, flips.expected * per_step, flips.steps,

@@ -116,7 +116,9 @@ std::string result_file(const Job& job) {
 std::string method(const Json& spec) {
   const Json kind = field(spec, "kind");
   if (kind != "train") return kind.is_string() ? kind.get<std::string>() : std::string("unknown");
-  return field(field(spec, "data"), "traces").empty() ? "supervised" : "distillation";
+  const bool taught = !field(field(spec, "data"), "traces").empty() ||
+                      !field(field(spec, "teaching"), "teachers").empty();
+  return taught ? "distillation" : "supervised";
 }
 
 Json to_json(const JobView& view) {

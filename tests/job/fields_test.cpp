@@ -230,7 +230,7 @@ TEST(TrainSpecFields, SettingsOfQuantisationThatContradictAreRefusedWithARemedy)
 }
 
 TEST(TrainSpecFields, RulesOfWeightsComeBackWithTheSettingsTheyUse) {
-  for (const char* rule : {"absmean", "lsq", "seq", "tequila"}) {
+  for (const char* rule : {"absmean", "twn", "lsq", "seq", "tequila"}) {
     const auto spec = parse_train_spec(with("/quantization", {{"weights", rule}}));
     ASSERT_TRUE(spec) << spec.error().message;
     const std::string text = format_train_spec(*spec);
@@ -371,6 +371,8 @@ TEST(TrainSpecFields, SettingsOfAnotherMethodAndContradictionsAreNamed) {
     const char* remedy;
   } cases[] = {
       {{{"lr_floor", 0.1}}, "lr_floor", "schedule cosine"},
+      {{{"kind", "adamw"}, {"lr", 0.1}}, "lr", "set optimizer.adamw_lr"},
+      {{{"kind", "spin"}, {"newton_schulz_steps", 3}}, "newton_schulz_steps", "kind muon"},
       {{{"second_peak", 0.5}}, "second_peak", "schedule two_stage"},
       {{{"schedule", "cosine"}, {"warmdown", 0.1}}, "warmdown", "schedule wsd"},
       {{{"polarize_target", 1}}, "polarize_target", "polarize"},

@@ -215,6 +215,13 @@ std::string adapting_dryrun_body() {
   return body.dump();
 }
 
+// A dry run of a job with a teacher, which it would not count.
+std::string taught_dryrun_body() {
+  nlohmann::json body = nlohmann::json::parse(dryrun_body("account"));
+  body["job"]["teaching"] = nlohmann::json::parse(R"({"teachers":[{"model":"big"}]})");
+  return body.dump();
+}
+
 TEST(JobSpec, EveryKindComesBackAsItWasWritten) {
   for (const std::string& body : {tiny_body(), dryrun_body("account"), adapting_dryrun_body(),
                                   tokenizer_body(R"({"vocab_size":512})")}) {
@@ -246,6 +253,7 @@ TEST(JobSpec, RefusalsNameTheField) {
       {R"({"kind":"dryrun","name":"x","job":7})", "job"},
       {R"({"kind":"dryrun","name":"x","job":)" + with("\"d_model\": 256", "\"d_model\": 3") + "}",
        "job.model.d_model"},
+      {taught_dryrun_body(), "job.teaching"},
       {tokenizer_body(R"({"vocab_size":7})"), "tokenizer.vocab_size"},
       {tokenizer_body(R"({"from_job":"ftjob-1"})"), "tokenizer"},
       {R"({"kind":"tokenizer","name":"x","data":{}})", "data.corpora"},

@@ -43,6 +43,17 @@ TEST(Ternary, FourBitActivationsRoundHalfToEvenWithinSeven) {
   EXPECT_EQ(sum, -1);
 }
 
+// Vector T13, whose fixed grid of +-4 gave 3.73 for the 10: a scale a token holds the largest.
+TEST(Ternary, FourBitActivationsOfVectorT13KeepTheLargest) {
+  const float x[] = {0.02F, 0.3F, -1.0F, 3.9F, 10.0F};
+  int8_t q[5];
+  float scale = 0.0F;
+  int32_t sum = 0;
+  kernels::kScalar.quantize_tokens(x, 1, 5, 7.0F, q, &scale, &sum);
+  EXPECT_EQ(std::vector<int8_t>(q, q + 5), (std::vector<int8_t>{0, 0, -1, 3, 7}));
+  EXPECT_FLOAT_EQ(static_cast<float>(q[4]) * scale, 10.0F);
+}
+
 TEST(Ternary, LinearLayerGivesReferenceVectorT3) {
   IntegerMatrix w{.rows = 2, .cols = 4, .values = std::vector<int8_t>(8)};
   w.scale = {ternarize(kWeights, w.values)};

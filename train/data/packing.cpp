@@ -17,9 +17,22 @@ static_assert(kMinRoom > kFimRoom);
 // A chat that a whole row could hold does not start where it would be cut.
 bool starts_here(const TokenSource& source, size_t document, size_t offset, size_t room,
                  size_t row) {
-  if (offset > 0 || !source.is_chat(document)) return true;
+  if (offset > 0 || source.is_trace || !source.is_chat(document)) return true;
   const size_t length = source.starts[document + 1] - source.starts[document] - 1;
   return length <= room || length > row;
+}
+
+// Of an answer the prompt is no lesson, but for tokens of it that the teacher judged. Empty: every
+// token is one.
+std::vector<Lesson> lessons_of(const trace::Record& record) {
+  const size_t n = record.tokens.size();
+  if (record.sampling == trace::Sampling::corpus || record.prompt_tokens >= n) return {};
+  std::vector<Lesson> lessons(record.prompt_tokens, Lesson::none);
+  for (size_t i = 0; i < lessons.size() && i < record.top_logprobs.size(); ++i) {
+    if (!record.top_logprobs[i].empty()) lessons[i] = Lesson::token;
+  }
+  lessons.resize(lessons.empty() ? 0 : n, Lesson::token);
+  return lessons;
 }
 
 }  // namespace
@@ -38,7 +51,12 @@ void TokenSource::add(const EncodedDocument& document) {
 
 void TokenSource::add_trace(const trace::Record& record) {
   is_trace = true;
+  if (const std::vector<Lesson> taught = lessons_of(record); !taught.empty()) {
+    lessons.resize(tokens.size(), Lesson::token);
+    lessons.insert(lessons.end(), taught.begin(), taught.end());
+  }
   tokens.insert(tokens.end(), record.tokens.begin(), record.tokens.end());
+  if (!lessons.empty()) lessons.resize(tokens.size(), Lesson::token);
   starts.push_back(tokens.size());
   for (const auto& list : record.top_logprobs) {
     for (const auto& entry : list) {
@@ -261,8 +279,25 @@ Cursor BatchStream::cursor() const {
   return cursor;
 }
 
+bool BatchStream::has(const Cursor& cursor) const {
+  if (cursor.places.size() != sources_.size()) return false;
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    const TokenSource& source = sources_[i];
+    const auto n = static_cast<int64_t>(source.documents());
+    const auto& [epoch, next, all_open] = cursor.places[i];
+    if (epoch < 0 || next < 0 || next > n || all_open.empty()) return false;
+    for (const auto& [document, offset] : all_open) {
+      if (document < 0 || document >= n) return false;
+      const auto at = static_cast<size_t>(document);
+      const auto length = static_cast<int64_t>(source.starts[at + 1] - source.starts[at]);
+      if (offset < 0 || (offset > 0 && offset >= length)) return false;
+    }
+  }
+  return true;
+}
+
 void BatchStream::seek(const Cursor& cursor) {
-  CHECK(cursor.places.size() == sources_.size());
+  CHECK(has(cursor));
   cursor_ = cursor;
   random_ = RandomStream(options_.seed, 1, static_cast<uint64_t>(cursor.draws));
   for (size_t i = 0; i < sources_.size(); ++i) shuffle(i);

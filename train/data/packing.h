@@ -37,7 +37,7 @@ struct TokenSource {
   std::vector<uint8_t> drawn;  // traces: of token j, whether the teacher drew it at temperature 1
 
   size_t documents() const { return starts.size() - 1; }
-  // A chat begins with what is given, a text with what is not.
+  // A chat, or an answer to a prompt, begins with what is given, a text with what is not.
   bool is_chat(size_t document) const {
     return !lessons.empty() && lessons[starts[document]] == Lesson::none;
   }
@@ -82,6 +82,8 @@ class BatchStream {
   Batch next();
 
   Cursor cursor() const;
+  // Whether the sources have such a place: they may be others than when the cursor was taken.
+  bool has(const Cursor& cursor) const;
   void seek(const Cursor& cursor);
   uint64_t total_tokens() const;
   size_t sources() const { return sources_.size(); }

@@ -32,7 +32,7 @@ Batch Prefetch::next() {
 }
 
 void Prefetch::seek(const Cursor& cursor) {
-  CHECK(cursor.places.size() == sources_);
+  CHECK(has(cursor));
   if (ahead_.valid()) ahead_.wait();
   ahead_ = {};
   cursor_ = cursor;

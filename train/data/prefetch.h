@@ -24,6 +24,7 @@ class Prefetch {
 
   // The place after the batch that was last taken.
   const Cursor& cursor() const { return cursor_; }
+  bool has(const Cursor& cursor) const { return stream_.has(cursor); }
   // Discards what was packed ahead.
   void seek(const Cursor& cursor);
 

@@ -2,7 +2,7 @@
 // same formulas on rows of a tensor. Pure; trainer's thread.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "train/job/loss_spec.h"
 

@@ -1,4 +1,6 @@
+#include <torch/csrc/autograd/custom_function.h>
 #include "train/device/kernel_launch.h"
+
 #include "train/device/ops.h"
 
 namespace tristill::train::device {

@@ -1,4 +1,6 @@
+#include <torch/csrc/autograd/custom_function.h>
 #include "train/device/ops.h"
+
 #include "train/device/row_norm.h"
 
 namespace tristill::train::device {

@@ -15,7 +15,7 @@
 // is seen in the loss, and the step is left out.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <optional>
 

@@ -2,7 +2,7 @@
 // Any thread.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <exception>
 #include <optional>

@@ -3,7 +3,7 @@
 //   dx = r (dy gain - x r^2 mean(dy gain x)),   dgain = sum of dy x r over all rows
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <utility>
 

@@ -2,7 +2,7 @@
 // different lengths are filled up, so that all rows of a chunk are one operation. Trainer's thread.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "train/loss/teacher_targets.h"
 

@@ -9,9 +9,6 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
-#ifdef USE_C10D_NCCL
-#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-#endif
 #endif
 #include <torch/version.h>
 
@@ -65,35 +62,19 @@ struct RankGroup::Links {
     options->devices.push_back(choose_device(place));
     options->timeout = wait;
     gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(store, place.rank, place.size, options);
-#ifdef USE_C10D_NCCL
-    if (torch::cuda::is_available()) {
-      nccl = c10::make_intrusive<c10d::ProcessGroupNCCL>(
-          c10::make_intrusive<c10d::PrefixStore>("nccl", store), place.rank, place.size,
-          c10d::ProcessGroupNCCL::Options::create());
-    }
-#endif
   }
 
   Work send(const Tensor& tensor, int to) {
     std::vector<Tensor> list{tensor};
-#ifdef USE_C10D_NCCL
-    if (tensor.is_cuda()) return nccl->send(list, to, 0);
-#endif
     return gloo->send(list, to, 0);
   }
   Work receive(Tensor& tensor, int from) {
     std::vector<Tensor> list{tensor};
-#ifdef USE_C10D_NCCL
-    if (tensor.is_cuda()) return nccl->recv(list, from, 0);
-#endif
     return gloo->recv(list, from, 0);
   }
 
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
-#ifdef USE_C10D_NCCL
-  c10::intrusive_ptr<c10d::ProcessGroupNCCL> nccl;
-#endif
 };
 
 namespace {
@@ -136,15 +117,10 @@ void RankGroup::move(Tensor& tensor, int from, int to, std::chrono::milliseconds
 void RankGroup::exchange(const Tensor& give, Tensor& take, int partner) {
   CHECK(give.is_contiguous() && take.is_contiguous());
   guarded(named(partner), [&] {
-    // The lower rank sends first: NCCL runs the two one after the other.
     Work send;
     Work receive;
-    const auto start_send = [&] {
-      if (give.numel() > 0) send = links_->send(give, partner);
-    };
-    if (rank() < partner) start_send();
+    if (give.numel() > 0) send = links_->send(give, partner);
     if (take.numel() > 0) receive = links_->receive(take, partner);
-    if (rank() > partner) start_send();
     if (receive) receive->wait(kStepWait);
     if (send) send->wait(kStepWait);
   });

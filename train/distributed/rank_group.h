@@ -7,7 +7,7 @@
 // so long. The run is then over; what it had is in its checkpoints.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <chrono>
 #include <memory>

@@ -10,7 +10,7 @@
 // Trainer's thread only. Alone, nothing is copied.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <vector>
 

@@ -5,7 +5,8 @@
 
 namespace tristill::train {
 
-Evaluation evaluate(const Student& student, const std::vector<Batch>& batches) {
+Evaluation evaluate(const Student& student, const std::vector<Batch>& batches,
+                    const std::function<void()>& done) {
   const torch::NoGradGuard no_grad;
   Evaluation result;
   double nats = 0;
@@ -16,6 +17,7 @@ Evaluation evaluate(const Student& student, const std::vector<Batch>& batches) {
     nats += sums.ce;
     result.tokens += sums.tokens;
     result.bytes += batch.bytes;
+    done();
   }
   result.loss = result.tokens > 0 ? nats / static_cast<double>(result.tokens) : 0;
   result.bits_per_byte =

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 #include "train/data/packing.h"
 #include "train/student/student.h"
@@ -16,6 +18,9 @@ struct Evaluation {
   int64_t bytes = 0;
 };
 
-Evaluation evaluate(const Student& student, const std::vector<Batch>& batches);
+// done is called after each batch.
+Evaluation evaluate(
+    const Student& student, const std::vector<Batch>& batches,
+    const std::function<void()>& done = [] {});
 
 }  // namespace tristill::train

@@ -35,6 +35,10 @@ Result<DryRunSpec> read_dryrun(const json& object) {
     error.message = "job: " + error.message;
     return error;
   }
+  if (!train->teaching.teachers.empty()) {
+    return refused("job.teaching",
+                   " is not counted by a dry run, which tries the student alone; leave it out");
+  }
   spec.job = std::move(*train);
   return spec;
 }

@@ -81,10 +81,20 @@ void read_optimizer(Fields& fields, OptimizerSpec& optimizer) {
   // Every weight moves by lr a step: at Muon's rate nothing would be left of the first values.
   if (optimizer.kind == OptimizerKind::spin) optimizer.lr = 1e-3;
   fields.real("lr", 1e-8, 10, optimizer.lr);
+  // The defaults stand in what earlier versions stored.
+  const OptimizerSpec defaults;
+  if (optimizer.kind == OptimizerKind::adamw && optimizer.lr != defaults.lr && !fields.failed()) {
+    fields.fail("lr",
+                "optimizer.lr does nothing with optimizer.kind adamw; set optimizer.adamw_lr");
+  }
   fields.real("adamw_lr", 1e-8, 10, optimizer.adamw_lr);
   fields.real("weight_decay", 0, 10, optimizer.weight_decay);
   fields.real("grad_clip", 0, 1e6, optimizer.grad_clip);
   fields.whole("newton_schulz_steps", 1, 20, optimizer.newton_schulz_steps);
+  refuse_unless<1>(fields,
+                   optimizer.kind == OptimizerKind::muon ||
+                       optimizer.newton_schulz_steps == defaults.newton_schulz_steps,
+                   "optimizer.kind muon", {"newton_schulz_steps"});
   read_schedule(fields, optimizer);
   read_forces(fields, optimizer);
 }
@@ -100,7 +110,7 @@ Result<void> check_optimizer(const OptimizerSpec& optimizer, bool quantized) {
                  "optimizer." + field};
   };
   if (optimizer.schedule == LrSchedule::wsd && optimizer.warmup + optimizer.warmdown > 1) {
-    return bad("warmdown", "and optimizer.warmup together are more than 1");
+    return bad("warmdown", "and optimizer.warmup together are more than 1; lower one of them");
   }
   if (optimizer.schedule == LrSchedule::two_stage && optimizer.warmup > 0.5) {
     return bad("warmup", "reaches into the second stage; accepted with two_stage is at most 0.5");
@@ -128,16 +138,16 @@ Result<void> check_optimizer(const OptimizerSpec& optimizer, bool quantized) {
 
 json optimizer_json(const OptimizerSpec& s) {
   json out = {{"kind", name_of(kKinds, s.kind)},
-              {"lr", s.lr},
               {"adamw_lr", s.adamw_lr},
               {"weight_decay", s.weight_decay},
               {"weight_decay_schedule", name_of(kDecaySchedules, s.weight_decay_schedule)},
               {"grad_clip", s.grad_clip},
               {"schedule", name_of(kSchedules, s.schedule)},
               {"warmup", s.warmup},
-              {"newton_schulz_steps", s.newton_schulz_steps},
               {"polarize", name_of(kPolarize, s.polarize)},
               {"norm_pinning", s.norm_pinning}};
+  if (s.kind != OptimizerKind::adamw) out["lr"] = s.lr;
+  if (s.kind == OptimizerKind::muon) out["newton_schulz_steps"] = s.newton_schulz_steps;
   if (s.schedule == LrSchedule::wsd) out["warmdown"] = s.warmdown;
   if (s.schedule == LrSchedule::cosine) out["lr_floor"] = s.lr_floor;
   if (s.schedule == LrSchedule::two_stage) out["second_peak"] = s.second_peak;

@@ -53,6 +53,11 @@ inline double matrix_lr(const OptimizerSpec& spec) {
   return spec.kind == OptimizerKind::adamw ? spec.adamw_lr : spec.lr;
 }
 
+// The field that sets it.
+inline const char* matrix_lr_field(OptimizerKind kind) {
+  return kind == OptimizerKind::adamw ? "optimizer.adamw_lr" : "optimizer.lr";
+}
+
 enum class HealthAction { stop, warn };
 
 struct HealthSpec {

@@ -98,6 +98,13 @@ Result<void> check_taught(const LossSpec& loss) {
 
 // What a loss makes of teachers that say all.
 Result<void> check_teachers(const TrainSpec& spec) {
+  const bool taught = !spec.teaching.teachers.empty() || !spec.data.traces.empty();
+  const bool by_nothing = spec.loss.ce_weight == 0 && spec.loss.kd_weight == 0;
+  if (taught && by_nothing && spec.teaching.relation_weight == 0) {
+    return wrong("loss.kd_weight",
+                 "loss.kd_weight and loss.ce_weight are both 0: where a teacher is known nothing "
+                 "would be learned; raise one of them");
+  }
   if (spec.teaching.teachers.empty()) {
     return spec.data.traces.empty() ? check_taught(spec.loss) : Result<void>{};
   }
@@ -139,10 +146,14 @@ Result<void> check_together(const TrainSpec& spec) {
     return wrong("budget", "budget is empty; give max_steps, max_tokens or max_seconds");
   }
   if (spec.sequence_length > spec.model.max_context) {
-    return wrong("sequence_length", "sequence_length is larger than model.max_context");
+    return wrong(
+        "sequence_length",
+        "sequence_length is larger than model.max_context; lower the one or raise the other");
   }
   if (spec.sequence_length > spec.batch_tokens) {
-    return wrong("batch_tokens", "batch_tokens is smaller than sequence_length");
+    return wrong(
+        "batch_tokens",
+        "batch_tokens is smaller than sequence_length; a batch has one row at least: raise it");
   }
   if (auto ok = check_parts(spec); !ok) return ok;
   if (auto ok = check_teachers(spec); !ok) return ok;

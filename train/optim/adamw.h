@@ -4,7 +4,7 @@
 //   W <- W - lr * m' / (sqrt(v') + eps),   m' = m / (1 - b1^t), v' = v / (1 - b2^t)
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 

@@ -9,7 +9,7 @@
 // to gamma^2 and never recovers. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace tristill::train {
 

@@ -6,7 +6,7 @@
 // its way to the well that a weight goes each step. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace tristill::train {
 

@@ -4,7 +4,7 @@
 // The principled form of any wish to keep std from falling. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace tristill::train {
 

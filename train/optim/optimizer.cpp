@@ -121,21 +121,21 @@ double Optimizer::matrix_rate(double lr_share) const {
   return spec_.kind == OptimizerKind::distillix_muon ? spec_.lr : matrix_lr(spec_) * lr_share;
 }
 
+// Neither tables nor gains, as usual; distillix_muon as its authors have it.
+bool Optimizer::decays(const Slot& slot) {
+  return slot.parameter.is_matrix || slot.parameter.is_factor ||
+         slot.rule == OptimizerKind::distillix_muon;
+}
+
 void Optimizer::move(Slot& slot, double lr_share, double decay_share, uint64_t seed) const {
   const Tensor grad = slot.parameter.tensor.grad();
   Tensor weight = slot.parameter.tensor;
   const double lr =
       slot.rule == OptimizerKind::adamw ? spec_.adamw_lr * lr_share : matrix_rate(lr_share);
   const double decay = spec_.weight_decay * decay_share;
-  if (decay > 0 && weight.dim() == 2) weight.mul_(1.0 - lr * decay);
+  if (decay > 0 && decays(slot)) weight.mul_(1.0 - lr * decay);
   switch (slot.rule) {
-    case OptimizerKind::muon:
-      muon_step(weight, slot.first, grad,
-                {.lr = lr,
-                 .momentum = muon_momentum(steps_),
-                 .newton_schulz_steps = spec_.newton_schulz_steps},
-                compute_);
-      break;
+    case OptimizerKind::muon: break;  // together, by move_by_muon
     case OptimizerKind::adamw: adamw_step(weight, slot.first, slot.second, grad, lr, steps_); break;
     case OptimizerKind::spin:
       spin_step(weight, slot.first, grad,
@@ -148,6 +148,20 @@ void Optimizer::move(Slot& slot, double lr_share, double decay_share, uint64_t s
       break;
     case OptimizerKind::distillix_muon: distillix_muon_step(weight, slot.first, grad, lr); break;
   }
+}
+
+void Optimizer::move_by_muon(double lr_share) {
+  std::vector<MuonMatrix> matrices;
+  for (Slot& slot : slots_) {
+    const Tensor& weight = slot.parameter.tensor;
+    if (slot.rule != OptimizerKind::muon || !weight.grad().defined()) continue;
+    matrices.push_back({weight, slot.first, weight.grad()});
+  }
+  muon_step(matrices,
+            {.lr = matrix_rate(lr_share),
+             .momentum = muon_momentum(steps_),
+             .newton_schulz_steps = spec_.newton_schulz_steps},
+            compute_);
 }
 
 void Optimizer::apply_forces(Slot& slot, double lr_share, uint64_t seed) const {
@@ -180,7 +194,11 @@ double Optimizer::step(double lr_share, double decay_share) {
       if (!slot.parameter.tensor.grad().defined()) continue;
       if (clip < 1.0) slot.parameter.tensor.mutable_grad().mul_(clip);
       move(slot, lr_share, decay_share, seed_of(steps_, i, 0));
-      apply_forces(slot, lr_share, seed_of(steps_, i, 1));
+    }
+    move_by_muon(lr_share);
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      if (!slots_[i].parameter.tensor.grad().defined()) continue;
+      apply_forces(slots_[i], lr_share, seed_of(steps_, i, 1));
     }
   }
   for (Slot& slot : slots_) slot.parameter.tensor.mutable_grad().reset();

@@ -5,7 +5,7 @@
 // norms are AdamW's, except that distillix_muon takes embeddings too. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <map>
 #include <string>
@@ -37,9 +37,9 @@ class Optimizer {
   Optimizer(const job::OptimizerSpec& spec, const std::vector<NamedParameter>& parameters,
             at::ScalarType compute, OptimizerShare share = {});
 
-  // Clips the global gradient norm, decays by lr * lr_share * weight_decay * decay_share, steps
-  // with lr * lr_share, clears gradients. Returns the norm before clipping, the same on all ranks;
-  // a norm that is not finite changes nothing. Parameters without a gradient stay.
+  // Clips the global gradient norm, decays matrices by lr * lr_share * weight_decay * decay_share,
+  // steps with lr * lr_share, clears gradients. Returns the norm before clipping, the same on all
+  // ranks; a norm that is not finite changes nothing. Parameters without a gradient stay.
   double step(double lr_share, double decay_share = 1.0);
 
   // The rate of the matrices at a share: distillix_muon has no schedule.
@@ -71,7 +71,9 @@ class Optimizer {
   int rank() const { return share_.ranks == nullptr ? 0 : share_.ranks->rank(); }
   double gradient_norm();
   void remember_norms();
+  static bool decays(const Slot& slot);
   void move(Slot& slot, double lr_share, double decay_share, uint64_t seed) const;
+  void move_by_muon(double lr_share);
   void apply_forces(Slot& slot, double lr_share, uint64_t seed) const;
 
   job::OptimizerSpec spec_;

@@ -1,5 +1,7 @@
 #include "train/optim/ordered_sum.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <vector>
 

@@ -2,7 +2,7 @@
 // dot product (model/reduce.h), then the blocks in order in fp64. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace tristill::train {
 

@@ -2,10 +2,14 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include "base/random.h"
+
 namespace tristill::train {
 
 torch::Tensor random_signs(const torch::Tensor& like, uint64_t seed) {
-  const at::Generator generator = at::detail::createCPUGenerator(seed);
+  // The generator takes 32 bits of a seed.
+  const auto mixed = philox(seed, 0, 0);
+  const at::Generator generator = at::detail::createCPUGenerator(mixed[0]);
   const torch::Tensor bits = at::randint(2, like.sizes(), generator, at::device(at::kCPU));
   return (2.0 * bits - 1.0).to(like.options());
 }

@@ -2,7 +2,7 @@
 // For rules that push weights which have no sign of their own. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 

@@ -8,7 +8,7 @@
 // rule is then sign descent at (1 + tunnel) lr until |W| passes it. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 

@@ -5,7 +5,7 @@
 // Holds at most log2(n) + 1 sums at once. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <vector>
 

@@ -30,10 +30,10 @@ class HealthGuard {
   // What a checkpoint says, but for step and tokens.
   job::HealthFile file() const;
 
-  // The counts, for checkpoints; a missing tensor leaves them at 0.
-  torch::Tensor state() const;
+  // For checkpoints: the counts, and since when which alarms stand, so that a run which is resumed
+  // is neither healthier nor more patient than it was. Missing tensors leave them at 0.
+  void save_state(std::map<std::string, torch::Tensor>& tensors) const;
   void load_state(const std::map<std::string, torch::Tensor>& tensors);
-  static constexpr const char* kStateName = "run.health";
 
  private:
   const job::TrainSpec& spec_;
@@ -41,6 +41,7 @@ class HealthGuard {
   HealthReport report_;
   std::map<std::string, int64_t> standing_;  // alarm -> step of the first look that raised it
   int64_t step_ = 0;  // of the last look
+  bool resumed_ = false;  // and has not looked since
   double lr_sum_ = 0, decay_sum_ = 0;  // since the last look
   int64_t counted_ = 0;  // since the last look
   double last_loss_ = 0, last_lr_ = 0, loss_ema_ = 0;

@@ -2,7 +2,7 @@
 // trains and a dry run tries. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "train/job/spec.h"
 #include "train/student/student.h"

@@ -1,6 +1,6 @@
 #include "train/run/memory_meter.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <atomic>
 #include <cstdlib>

@@ -7,7 +7,7 @@
 // 1 ms). bf16 has the range of fp32, so there is nothing that fp16 would be good for there.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "base/result.h"
 #include "train/job/spec.h"

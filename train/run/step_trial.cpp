@@ -1,5 +1,7 @@
 #include "train/run/step_trial.h"
 
+#include <ATen/Parallel.h>
+
 #include <chrono>
 
 #include "base/random.h"

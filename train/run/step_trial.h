@@ -1,7 +1,7 @@
 // One training step of a job on random tokens, timed and weighed. Trainer's thread only.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 

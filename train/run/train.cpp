@@ -1,4 +1,7 @@
 #include "train/run/train.h"
+#include <ATen/Parallel.h>
+
+#include "train/run/phase_progress.h"
 
 #include <chrono>
 #include <cmath>
@@ -28,6 +31,7 @@ namespace tristill::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr double kFirstShare = 0.001;  // of the budget: a step when none was timed yet
 constexpr const char* kLossScaleName = "run.loss_scale";
 
 // One run of one job, from the data to the model file.
@@ -61,6 +65,8 @@ class TrainRun {
   Result<void> take_first_weights();
   void report_adaptation();
   double fraction() const;
+  // What a step uses of the budget, by the steps so far.
+  double step_share() const;
   double eta_seconds() const;
   bool is_checkpoint_due() const;
   void prepare_step();
@@ -128,6 +134,17 @@ double TrainRun::fraction() const {
     used = std::max(used, (elapsed_before_ + seconds_since(started_)) / *spec_.budget.max_seconds);
   }
   return std::min(used, 1.0);
+}
+
+double TrainRun::step_share() const {
+  if (step_ > 0) return fraction() / static_cast<double>(step_);
+  double share = 0;
+  if (spec_.budget.max_steps) share = 1.0 / static_cast<double>(*spec_.budget.max_steps);
+  if (spec_.budget.max_tokens) {
+    share = std::max(share, static_cast<double>(spec_.batch_tokens) /
+                                static_cast<double>(*spec_.budget.max_tokens));
+  }
+  return share > 0 ? share : kFirstShare;
 }
 
 double TrainRun::eta_seconds() const {
@@ -251,6 +268,13 @@ Result<void> TrainRun::resume() {
   const auto* place = places->second.data_ptr<int64_t>();
   auto cursor = Cursor::from_numbers({place, place + places->second.numel()}, batches_.sources());
   if (!cursor) return cursor.error();
+  if (!batches_.has(*cursor)) {
+    return Error{ErrorCode::invalid_argument,
+                 "data has fewer or shorter documents than at the checkpoint of step " +
+                     std::to_string(checkpoint->step) +
+                     "; put them back, or start a new job with init_from this one",
+                 "data"};
+  }
   batches_.seek(*cursor);
   if (auto loaded = load_loss_scale(*checkpoint); !loaded) return loaded;
   step_ = checkpoint->step;
@@ -271,9 +295,11 @@ Result<void> TrainRun::save() {
   Checkpoint checkpoint{step_, replica_.gather_state(), health_.file()};
   checkpoint.health.step = step_;
   checkpoint.health.seen_tokens = tokens_;
+  checkpoint.health.activation_bits = quantization_.activation_bits;
+  checkpoint.health.flip_done = flip_step_ >= 0;
   checkpoint.health.timestamp =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  checkpoint.tensors[HealthGuard::kStateName] = health_.state();
+  health_.save_state(checkpoint.tensors);
   if (const LossScale& scale = replica_.loss_scale(); scale.used()) {
     checkpoint.health.skipped_steps += scale.skipped_steps();
     checkpoint.tensors[kLossScaleName] = torch::tensor(scale.to_numbers(), at::kDouble);
@@ -366,8 +392,7 @@ void TrainRun::train_step() {
   const auto step_started = Clock::now();
   const bool looks = (step_ + 1) % spec_.log_every == 0 || step_ == 0;
   const double progress = fraction();
-  const double share = step_ > 0 ? progress / static_cast<double>(step_) : 0.001;
-  const double multiplier = schedule_multiplier(spec_.optimizer, progress, share);
+  const double multiplier = schedule_multiplier(spec_.optimizer, progress, step_share());
   const double decay_share = decay_multiplier(spec_.optimizer, progress);
   const auto [sums, norm, stop_wanted, overflowed] = replica_.step(multiplier, decay_share, looks);
   stop_wanted_ = stop_wanted;
@@ -408,11 +433,11 @@ void TrainRun::warn_of_unfinished_quantization() {
 
 void TrainRun::report_evaluation() {
   if (held_out_.documents() == 0 || spec_.eval_tokens == 0) return;
-  report_progress("evaluating");
   const auto batches = evaluation_batches(held_out_, *tokenizer_, replica_.packing().rows,
                                           spec_.sequence_length, spec_.eval_tokens);
   quantize_wholly();
-  evaluation_ = evaluate(student_, batches);
+  PhaseProgress progress(events_, "evaluating", static_cast<double>(batches.size()));
+  evaluation_ = evaluate(student_, batches, [&] { progress.add(1); });
   events_.write({.type = job::EventType::metrics,
                  .message = "evaluation on held-out files",
                  .numbers = {{"step", static_cast<double>(step_)},
@@ -518,8 +543,10 @@ Result<void> check_fit(const job::TrainSpec& spec, const Tokenizer& tokenizer) {
                  "model.vocab_size"};
   }
   if (spec.sequence_length > spec.model.max_context) {
-    return Error{ErrorCode::invalid_argument, "sequence_length is larger than model.max_context",
-                 "sequence_length"};
+    return Error{
+        ErrorCode::invalid_argument,
+        "sequence_length is larger than model.max_context; lower the one or raise the other",
+        "sequence_length"};
   }
   return {};
 }
@@ -531,28 +558,21 @@ void set_threads(const job::TrainSpec& spec, const RankGroup& ranks) {
   at::set_num_threads(std::max(1, wanted / sharing));
 }
 
-// Where the run computes, if it can there what it is told to. Teachers in the process compute by
-// the CPU's kernels.
+// Where the run computes, if it can there what it is told to.
 Result<torch::Device> device_for(const job::TrainSpec& spec, const RankGroup& ranks) {
   auto device = choose_device(spec.device, ranks.local_rank(), cuda_devices());
   if (!device) return device;
   if (auto used = use_precision(spec.precision, *device); !used) return used.error();
-  if (!device->is_cpu() && !spec.teaching.teachers.empty()) {
-    return Error{ErrorCode::invalid_argument,
-                 "teaching.teachers are asked on the CPU only, and this run would be on " +
-                     device->str() + "; set device to cpu, or distil from data.traces",
-                 "teaching.teachers"};
-  }
   return device;
 }
 
 // The data, and whether it fits the job. A tokenizer that is trained is rank 0's, in the job's
 // directory, so the others come after.
 Result<TrainingData> read_data(const job::JobDirectory& directory, const job::JobFile& file,
-                               EventLog& events, RankGroup& ranks) {
+                               torch::Device device, EventLog& events, RankGroup& ranks) {
   torch::Tensor turn = at::zeros({1}, at::kDouble);
   if (!ranks.leads()) ranks.broadcast(turn, RankGroup::kLongWait);
-  auto data = prepare_data(directory, file, events);
+  auto data = prepare_data(directory, file, device, events);
   if (!data) return data;
   if (auto fits = check_fit(file.train(), *data->tokenizer); !fits) return fits.error();
   if (ranks.leads()) ranks.broadcast(turn, RankGroup::kLongWait);
@@ -567,7 +587,7 @@ Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile
   const auto device = device_for(file.train(), ranks);
   if (!device) return device.error();
   if (!device->is_cpu()) events.info("training on " + device->str());
-  auto data = read_data(directory, file, events, ranks);
+  auto data = read_data(directory, file, *device, events, ranks);
   if (!data) return data.error();
   TrainRun run(directory, file, events, stop, std::move(*data), ranks, *device);
   if (auto resumed = run.resume(); !resumed) return resumed.error();
@@ -589,7 +609,7 @@ Result<int> follow_train(const job::JobDirectory& directory, const job::JobFile&
   const auto device = device_for(file.train(), ranks);
   if (!device) return device.error();
   EventLog nowhere("/dev/null");  // rank 0 tells
-  auto data = read_data(directory, file, nowhere, ranks);
+  auto data = read_data(directory, file, *device, nowhere, ranks);
   if (!data) return data.error();
   Replica replica(file.train(), *data, ranks, stop, *device);
   return replica.follow();

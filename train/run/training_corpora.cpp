@@ -1,5 +1,7 @@
 #include "train/run/training_corpora.h"
 
+#include <ATen/Parallel.h>
+
 #include <map>
 #include <optional>
 #include <string>

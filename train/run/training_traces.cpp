@@ -3,6 +3,7 @@
 #include <cmath>
 #include <fstream>
 #include <iterator>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -69,19 +70,21 @@ Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Toke
   Result<void> bad;
   for (const std::string& path : file.trace_shards) {
     const auto vocab = static_cast<int32_t>(file.train().model.vocab_size);
+    const size_t n_tokens = source.tokens.size();
+    const size_t n_listed = source.top_ids.size();
     auto summary = trace::read_shard(path, [&](trace::Record&& record) {
       if (bad) bad = check_trace(record, tokenizer, file.train().loss.distillation.tail);
       if (bad && record.tokens.size() >= 2) source.add_trace(record);
     });
     if (!summary) return summary.error();
     if (!bad) return bad.error();
-    for (const int32_t id : source.tokens) {
+    for (const int32_t id : std::span(source.tokens).subspan(n_tokens)) {
       if (id < 0 || id >= vocab) {
         return Error{ErrorCode::corrupt, "trace token outside the vocabulary in " + path,
                      "data.traces"};
       }
     }
-    for (const int32_t id : source.top_ids) {
+    for (const int32_t id : std::span(source.top_ids).subspan(n_listed)) {
       if (id < 0 || id >= vocab) {
         return Error{ErrorCode::corrupt, "trace candidate outside the vocabulary in " + path,
                      "data.traces"};

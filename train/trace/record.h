@@ -4,7 +4,8 @@
 // JSON Lines form (one object a line; unknown fields refused by name):
 //   {"tokenizer": "<sha256 hex of the tokenizer>", "teacher": "name",
 //    "sampling": "corpus" | "greedy" | "t1",
-//    "prompt_tokens": 12,                  how many of tokens were given, not produced
+//    "prompt_tokens": 12,                  how many of tokens were given, not produced: of greedy
+//                  and t1 only such of them are learned as have an entry in top_logprobs
 //    "tokens": [ids...],
 //    "top_logprobs": [null, [[id, logprob], ...], ...],   one entry a token: the teacher's
 //                  distribution over the token at that position given those before; null where

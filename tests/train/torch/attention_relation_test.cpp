@@ -15,7 +15,7 @@ constexpr int64_t kTokens = 6;
 constexpr int64_t kHeads = 2;
 
 Tensor random_states(int64_t width, uint64_t seed) {
-  torch::manual_seed(seed);
+  at::manual_seed(seed);
   return at::randn({kBatch * kTokens, width});
 }
 

@@ -138,6 +138,27 @@ TEST(Packing, ASeekedStreamGoesOnWithTheSameBatches) {
   EXPECT_FALSE(Cursor::from_numbers({1, 2}, 2));
 }
 
+TEST(Packing, APlaceThatIsNotInTheDataIsKnown) {
+  const auto tokenizer = test::tiny_tokenizer();
+  BatchStream stream(two_sources(*tokenizer), tokenizer, {.rows = 2, .tokens = 48});
+  stream.next();
+  const Cursor cursor = stream.cursor();
+  EXPECT_TRUE(stream.has(cursor));
+  const auto changed = [&](const auto& change) {
+    Cursor other = cursor;
+    change(other.places[0]);
+    return other;
+  };
+  using Place = Cursor::Place;
+  for (const Cursor& absent :
+       {changed([](Place& place) { place.next = 1000; }), changed([](Place& p) { p.next = -1; }),
+        changed([](Place& place) { place.open[0].document = 1000; }),
+        changed([](Place& place) { place.open[0].offset = 1 << 20; }),
+        changed([](Place& place) { place.open.clear(); })}) {
+    EXPECT_FALSE(stream.has(absent));
+  }
+}
+
 // Documents that are each much longer than a batch: of one token each, to be told by.
 TEST(Packing, TheRowsOfABatchAreOfManyDocuments) {
   constexpr int kDocuments = 40;
@@ -175,6 +196,7 @@ TEST(Packing, TracesCarryTheTeacherToTheRightToken) {
     record.top_logprobs[i] = {{record.tokens[i], -0.1F}, {3, -3.0F}};
   }
   record.top_logprobs[4].clear();
+  record.top_logprobs[9].clear();
   record.sampling = trace::Sampling::t1;
   record.prompt_tokens = 6;  // 5 to 10 were given, not drawn
   std::vector<TokenSource> sources(1);
@@ -183,11 +205,14 @@ TEST(Packing, TracesCarryTheTeacherToTheRightToken) {
   const Batch batch = stream.next();
   ASSERT_EQ(batch.teacher.offsets.size(), batch.teacher.rows.size() + 1);
   EXPECT_EQ(batch.teacher.sampled.size(), batch.teacher.rows.size());
-  EXPECT_GE(batch.teacher.rows.size(), 16U);
+  EXPECT_GE(batch.teacher.rows.size(), 15U);
+  EXPECT_EQ(batch.labels.eq(9).sum().item<int64_t>(),
+            0);  // nothing is known of it, and it was given
+  EXPECT_EQ(batch.labels.eq(14).sum().item<int64_t>(), 1);  // but this is the teacher's own
   for (size_t i = 0; i < batch.teacher.rows.size(); ++i) {
     const int64_t label = batch.labels.data_ptr<int64_t>()[batch.teacher.rows[i]];
     EXPECT_EQ(batch.teacher.ids[batch.teacher.offsets[i]], label);
-    EXPECT_NE(label, 9);  // its distribution is unknown
+    EXPECT_NE(label, 14);  // its distribution is unknown
     EXPECT_EQ(batch.teacher.sampled[i], label > 10 ? 1 : 0);
   }
 }
@@ -401,6 +426,25 @@ TEST(Checkpoint, AnUnfinishedOneIsNotSeen) {
   std::string skipped;
   EXPECT_FALSE(load_newest_checkpoint(folder.path(), skipped));
   EXPECT_EQ(skipped, "");
+  Checkpoint next;
+  next.step = 41;
+  ASSERT_TRUE(save_checkpoint(folder.path(), next, {}));  // which takes it away
+  EXPECT_FALSE(fs::exists(folder.path() / "tmp-00000040"));
+}
+
+TEST(Checkpoint, OneOfTheSameStepTakesThePlaceOfTheOlder) {
+  const tests::TemporaryFolder folder;
+  Checkpoint made;
+  made.step = 7;
+  for (const double number : {1.0, 2.0}) {
+    made.tensors["x"] = at::full({3}, number);
+    ASSERT_TRUE(save_checkpoint(folder.path(), made, {}));
+  }
+  std::string skipped;
+  const auto newest = load_newest_checkpoint(folder.path(), skipped);
+  ASSERT_TRUE(newest);
+  EXPECT_EQ(newest->tensors.at("x")[0].item<double>(), 2.0);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 1);
 }
 
 }  // namespace

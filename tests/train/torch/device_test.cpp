@@ -16,6 +16,7 @@
 #include "train/optim/optimizer.h"
 #include "train/optim/ordered_sum.h"
 #include "train/quant/tequila.h"
+#include "train/quant/twn.h"
 #include "train/run/gradient_step.h"
 #include "train/student/attention.h"
 
@@ -154,8 +155,10 @@ TEST(DeviceQuantisation, WeightsBecomeTheSame) {
   const Tensor latent = random({96, 130}, 12);
   expect_same_weight(latent, LinearMode::ternary, nullptr);
   expect_same_weight(latent, LinearMode::ternary, std::make_shared<Tequila>(1e-3F));
+  expect_same_weight(latent, LinearMode::ternary, std::make_shared<Twn>());
   expect_same_weight(latent, LinearMode::int8, nullptr);
   expect_same_weight(at::zeros({4, 8}), LinearMode::ternary, nullptr);
+  expect_same_weight(at::zeros({4, 8}), LinearMode::ternary, std::make_shared<Twn>());
 }
 
 // Wide enough that an int8 matrix's sums leave fp32's whole numbers, were they not cut.
@@ -189,7 +192,7 @@ TEST(DeviceProduct, OutputsAreTheKernelsToTheBit) {
 struct Taught {
   static constexpr int64_t kRows = 90, kVocab = 200, kWidth = 48;
   Taught() {
-    torch::manual_seed(17);
+    at::manual_seed(17);
     labels = at::randint(0, kVocab, {kRows}, at::kLong);
     labels.slice(0, 80, 85).fill_(-100);
     for (int64_t row = 1; row < kRows; row += 2) {
@@ -224,7 +227,26 @@ void expect_same_sums(const LossSums& there, const LossSums& here) {
   EXPECT_EQ(there.format_tokens, here.format_tokens);
 }
 
-void expect_same_loss(const LossWeights& weights) {
+// Two of different widths; the second one's logits are capped.
+struct TwoTeachers {
+  TwoTeachers() {
+    for (const int64_t width : {32, 64}) {
+      heads.emplace_back(random({Taught::kVocab, width}, 30 + width), LinearMode::int8, at::kFloat);
+      heads.back().refresh();
+      hidden.push_back(random({Taught::kRows, width}, 40 + width));
+    }
+  }
+  DenseTargets targets() const {
+    DenseTargets targets;
+    targets.teachers = {{hidden[0], &heads[0], 0, 2}, {hidden[1], &heads[1], 20, 1}};
+    for (int64_t row = 0; row < Taught::kRows; ++row) targets.own.push_back(row % 4 == 0);
+    return targets;
+  }
+  std::vector<LinearWeight> heads;
+  std::vector<Tensor> hidden;
+};
+
+void expect_same_loss(const LossWeights& weights, const DenseTargets& dense = {}) {
   const Taught data;
   const Tensor hidden = random({Taught::kRows, Taught::kWidth}, 18);
   const Tensor latent = random({Taught::kVocab, Taught::kWidth}, 19);
@@ -237,7 +259,8 @@ void expect_same_loss(const LossWeights& weights) {
     side.hidden = leaf(hidden);
     side.head = LinearWeight(leaf(latent), LinearMode::int8, at::kFloat);
     side.head.refresh();
-    side.loss = head_loss(side.hidden, side.head, data.labels, data.teacher, weights, side.sums);
+    side.loss =
+        head_loss(side.hidden, side.head, data.labels, data.teacher, weights, side.sums, {}, dense);
     (side.loss * 3.0).backward();
   };
   Side here, there;
@@ -267,6 +290,28 @@ TEST(DeviceLoss, EveryDivergenceIsThatOfTheCpu) {
   }
 }
 
+// Every other row has a list, of the others teachers say all; some labels are the student's words.
+TEST(DeviceLoss, TeachersInTheProcessTeachAsOnTheCpu) {
+  using job::Divergence;
+  const Taught data;
+  const TwoTeachers teachers;
+  for (const Divergence divergence :
+       {Divergence::forward_kl, Divergence::reverse_kl, Divergence::jsd, Divergence::skew_kl,
+        Divergence::skew_reverse_kl}) {
+    for (const double softcap : {0.0, 15.0}) {
+      SCOPED_TRACE(std::string(to_string(divergence)) + " capped at " + std::to_string(softcap));
+      expect_same_loss({.ce = 0.4,
+                        .kd = 0.7,
+                        .z = 1e-3,
+                        .softcap = softcap,
+                        .distillation = {.divergence = divergence, .temperature = 1.5},
+                        .format = 0.3,
+                        .structural = data.structural},
+                       teachers.targets());
+    }
+  }
+}
+
 TEST(DeviceLoss, EveryTailIsThatOfTheCpu) {
   using job::Tail;
   for (const Tail tail : {Tail::other, Tail::ignore, Tail::sampled, Tail::counts}) {
@@ -279,6 +324,8 @@ TEST(DeviceLoss, SoftcapAndFormatAreThoseOfTheCpu) {
   const Taught data;
   expect_same_loss({.z = 1e-2, .softcap = 15.0, .format = 0.3, .structural = data.structural});
 }
+
+TEST(DeviceLoss, TheScaleOfAnFp16RunIsThatOfTheCpu) { expect_same_loss({.scale = 1024}); }
 
 TEST(DeviceLoss, EvaluationIsThatOfTheCpu) {
   const Taught data;
@@ -300,6 +347,30 @@ TEST(DeviceOptimizer, ReductionsAreThoseOfTheCpu) {
   const Tensor here = orthogonalize(x, 5, at::kFloat);
   const device::TakesEverything everything;
   expect_close(orthogonalize(x, 5, at::kFloat), here, 1e-4, "update");
+}
+
+// Wide and tall ones, some of one shape: each is moved as on the CPU.
+TEST(DeviceOptimizer, MatricesOfOneShapeAreMovedTogether) {
+  const auto matrices = [] {
+    std::vector<MuonMatrix> made;
+    for (const auto& [rows, cols] : {std::pair{24, 40}, {40, 24}, {24, 40}, {16, 16}, {40, 24}}) {
+      const uint64_t seed = 50 + made.size();
+      made.push_back({random({rows, cols}, seed), random({rows, cols}, seed + 10),
+                      random({rows, cols}, seed + 20) * 0.01});
+    }
+    return made;
+  };
+  const MuonRate rate{.lr = 0.1, .momentum = 0.9};
+  const auto here = matrices();
+  muon_step(here, rate, at::kFloat);
+  const device::TakesEverything everything;
+  const auto there = matrices();
+  muon_step(there, rate, at::kFloat);
+  for (size_t i = 0; i < here.size(); ++i) {
+    expect_close(there[i].weight, here[i].weight, 1e-4, "weight");
+    expect_close(there[i].momentum, here[i].momentum, 1e-6, "momentum");
+    EXPECT_FALSE(here[i].weight.equal(matrices()[i].weight));
+  }
 }
 
 TEST(DeviceOptimizer, EmbeddingGradientsAddUpByToken) {
@@ -327,6 +398,27 @@ TEST(DeviceStudent, LearnsAsTheCpusDoes) {
   for (size_t i = 0; i < here.losses.size(); ++i) {
     EXPECT_NEAR(there.losses[i], here.losses[i], 0.03 * here.losses[i]) << i;
   }
+}
+
+// A teacher's hidden states are its file's, but for tokens on the edge between two levels.
+TEST(DeviceStudent, AFrozenModelThinksAsOnTheCpu) {
+  for (const WeightKind kind : {WeightKind::int8, WeightKind::ternary}) {
+    const ModelTensors tensors = test::random_model({.seed = 5, .weights = kind});
+    const Student frozen = Student::frozen(tensors);
+    const Batch batch = random_batch(tensors.config.vocab_size, 2, 24, 31);
+    const Tensor here = frozen.hidden(batch.tokens, batch.segment_start);
+    const device::TakesEverything everything;
+    const Tensor there =
+        Student::frozen(tensors, torch::kCPU).hidden(batch.tokens, batch.segment_start);
+    const double apart = ((there - here).abs().mean() / here.abs().mean()).item<double>();
+    EXPECT_LT(apart, 0.02);
+  }
+}
+
+TEST(DeviceStudent, LearnsOfATeacherAsOnTheCpu) {
+  const TaughtOnce here = learn_once_of_a_teacher(torch::kCPU);
+  const device::TakesEverything everything;
+  expect_taught_alike(learn_once_of_a_teacher(torch::kCPU), here);
 }
 
 TEST(DevicePlace, ARankHasTheDeviceOfItsNumber) {

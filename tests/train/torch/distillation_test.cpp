@@ -2,7 +2,7 @@
 #include "train/loss/distillation.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 
@@ -138,7 +138,7 @@ std::vector<job::DistillationSpec> every_spec() {
 }
 
 TEST(Distillation, LossAndGradientAreThoseOfTheDefinition) {
-  torch::manual_seed(11);
+  at::manual_seed(11);
   for (const job::DistillationSpec& spec : every_spec()) {
     for (const int64_t k : {1, 4, 20}) {
       const Tensor z = (at::randn({20}, at::kDouble) * 2).set_requires_grad(true);
@@ -158,7 +158,7 @@ TEST(Distillation, LossAndGradientAreThoseOfTheDefinition) {
 }
 
 TEST(Distillation, IsZeroAtTheTeacherAndPositiveElsewhere) {
-  torch::manual_seed(12);
+  at::manual_seed(12);
   for (const job::DistillationSpec& spec : every_spec()) {
     for (const int64_t k : {3, 30}) {
       const Tensor z = at::randn({30}, at::kDouble) * 3;
@@ -186,7 +186,7 @@ TEST(Distillation, GivesTheReferenceVectorOfDenseKl) {
 
 // Shares of draws: the mean gradient over the draws is that of the whole teacher.
 TEST(Distillation, CountsHaveNoTail) {
-  torch::manual_seed(13);
+  at::manual_seed(13);
   const Tensor z = at::randn({12}, at::kDouble);
   const Listed draws = {{2, 7, 9}, {std::log(0.5F), std::log(0.3F), std::log(0.2F)}};
   const auto got = distilled({.tail = Tail::counts}, values_of(z), draws);
@@ -199,7 +199,7 @@ TEST(Distillation, CountsHaveNoTail) {
 
 // Every divergence in the fused pass, with soft-cap, z-loss and format loss beside it.
 TEST(TokenLoss, EveryDivergenceHasTheGradientOfAutograd) {
-  torch::manual_seed(14);
+  at::manual_seed(14);
   std::vector<uint8_t> structural(70, 0);
   structural[5] = 1;
   for (const job::DistillationSpec& spec : every_spec()) {
@@ -234,7 +234,7 @@ TEST(TokenLoss, EveryDivergenceHasTheGradientOfAutograd) {
 
 // The mean over the teacher's draws of the sampled tail's gradient is that of the dense KL.
 TEST(TokenLoss, TheSampledTailIsUnbiased) {
-  torch::manual_seed(15);
+  at::manual_seed(15);
   const int64_t vocab = 24;
   const Tensor z = at::randn({vocab}, at::kFloat);
   const Tensor t = at::softmax(at::randn({vocab}, at::kDouble), 0);

@@ -158,7 +158,7 @@ TEST(HealthMonitor, TheExpectedFlipRateIsThatOfRandomSteps) {
   Student student(config, true, at::kFloat, 3);
   HealthMonitor monitor;
   monitor.look(student, {.step = 1, .kind = job::OptimizerKind::adamw, .lr = 1e-3});
-  torch::manual_seed(1);
+  at::manual_seed(1);
   {
     const torch::NoGradGuard no_grad;
     for (const NamedParameter& parameter : student.parameters()) {
@@ -255,10 +255,30 @@ TEST_F(HealthGuardTest, ItsCountsComeBack) {
   EXPECT_TRUE(first.count(3, 1, 0.02, 0));
   EXPECT_TRUE(first.count(std::nan(""), 1, 0.02, 0));
   HealthGuard second(spec_);
-  second.load_state({{HealthGuard::kStateName, first.state()}});
-  EXPECT_TRUE(second.state().equal(first.state()));
+  std::map<std::string, torch::Tensor> saved;
+  first.save_state(saved);
+  second.load_state(saved);
+  EXPECT_FALSE(second.file().healthy);  // the last step was not finite
   EXPECT_EQ(second.file().skipped_steps, 1);
   EXPECT_NEAR(second.file().loss_ema, 3.98, 1e-9);
+}
+
+TEST_F(HealthGuardTest, AnAlarmStandsOnThroughAResumption) {
+  HealthGuard first(spec_);
+  first.look(student_, 10, 0, std::nan(""));
+  EXPECT_FALSE(first.verdict());
+  std::map<std::string, torch::Tensor> saved;
+  first.save_state(saved);
+  HealthGuard resumed(spec_);
+  resumed.load_state(saved);
+  EXPECT_FALSE(resumed.file().healthy);
+  const int64_t patience = spec_.health.patience_steps;
+  resumed.look(student_, 10 + patience, 0, std::nan(""));
+  ASSERT_TRUE(resumed.verdict());
+  EXPECT_EQ(resumed.verdict()->code, "not_finite");
+  HealthGuard fresh(spec_);
+  fresh.look(student_, 10 + patience, 0, std::nan(""));
+  EXPECT_FALSE(fresh.verdict());
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // What the losses are made of beside the divergences: the teacher's lists, the format loss, chunks.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 
@@ -125,7 +125,7 @@ TEST(HeadLoss, WithoutATokenOfStructureThereIsNoFormatLoss) {
 
 // Rows on both sides of a chunk's end; every third is taught, every fifth has no label.
 TEST(HeadLoss, ChunksGiveTheMeanOfTheTokens) {
-  torch::manual_seed(21);
+  at::manual_seed(21);
   const int64_t n = 1100;
   const int64_t vocab = 40;
   const Tensor hidden = at::randn({n, vocab});

@@ -1,5 +1,5 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 
@@ -34,7 +34,7 @@ Tensor reference_loss(const Tensor& z, int64_t label, const std::vector<int64_t>
 }
 
 TEST(TokenLoss, GradientEqualsAutogradOfTheDefinition) {
-  torch::manual_seed(1);
+  at::manual_seed(1);
   const Tensor z = (at::randn({50}, at::kDouble) * 2).set_requires_grad(true);
   const std::vector<int64_t> ids = {3, 17, 42};
   const std::vector<double> logprobs = {std::log(0.5), std::log(0.2), std::log(0.1)};
@@ -88,7 +88,7 @@ TEST(TokenLoss, GivesTheReferenceVectors) {
 }
 
 TEST(HeadLoss, DoesNotDependOnChunksAndGivesGradients) {
-  torch::manual_seed(2);
+  at::manual_seed(2);
   Tensor hidden = at::randn({1500, 64}).set_requires_grad(true);
   LinearWeight head(at::randn({100, 64}).set_requires_grad(true), LinearMode::dense, at::kFloat);
   head.refresh();
@@ -108,7 +108,7 @@ TEST(HeadLoss, DoesNotDependOnChunksAndGivesGradients) {
 }
 
 TEST(HeadLoss, AHeadThatIsNotTrainedGetsNoGradientAndGivesTheSame) {
-  torch::manual_seed(2);
+  at::manual_seed(2);
   const Tensor values = at::randn({100, 64});
   const Tensor labels = at::randint(0, 100, {30}, at::kLong);
   const Tensor given = at::randn({30, 64});
@@ -134,7 +134,7 @@ TEST(Muon, OrthogonalizesTheReferenceMatrix) {
 }
 
 TEST(Muon, UpdateDoesNotGrowWithTheGradient) {
-  torch::manual_seed(3);
+  at::manual_seed(3);
   const Tensor g = at::randn({64, 32});
   const Tensor a = orthogonalize(g, 5, at::kFloat);
   const Tensor b = orthogonalize(g * 1000, 5, at::kFloat);
@@ -146,7 +146,7 @@ TEST(Muon, UpdateDoesNotGrowWithTheGradient) {
 
 TEST(Optimizer, BothKindsLowerAQuadratic) {
   for (const auto kind : {job::OptimizerKind::muon, job::OptimizerKind::adamw}) {
-    torch::manual_seed(4);
+    at::manual_seed(4);
     const Tensor target = at::randn({16, 16});
     Tensor w = at::zeros({16, 16}).set_requires_grad(true);
     job::OptimizerSpec spec;

@@ -49,7 +49,7 @@ Adapted adapted(at::ScalarType compute) {
 
 // Of three matrices that share their input, as q, k and v do: adapted, kept, adapted.
 void expect_gradients_of_the_formula(at::ScalarType compute, double tolerance) {
-  torch::manual_seed(3);
+  at::manual_seed(3);
   const Adapted first = adapted(compute);
   const Adapted last = adapted(compute);
   LinearWeight kept(at::randn({kOut, kIn}) / 7, LinearMode::dense, compute);
@@ -106,7 +106,7 @@ Student dense_student(uint64_t seed = 5) {
 Student trained_student(const job::LoraSpec& lora) {
   Student student = dense_student();
   student.adapt(lora);
-  torch::manual_seed(7);
+  at::manual_seed(7);
   const torch::NoGradGuard no_grad;
   for (const NamedParameter& factor : student.parameters()) {
     if (factor.name.ends_with("lora_b")) Tensor(factor.tensor).normal_(0, 0.02);
@@ -116,7 +116,7 @@ Student trained_student(const job::LoraSpec& lora) {
 }
 
 Batch small_batch() {
-  torch::manual_seed(11);
+  at::manual_seed(11);
   Batch batch{at::randint(0, 64, {4, 32}, at::kLong), {}, at::zeros({4, 32}, at::kInt), {}, 0};
   batch.labels = batch.tokens.roll(-1, 1);
   return batch;

@@ -1,5 +1,5 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 
@@ -13,7 +13,7 @@ namespace {
 using torch::Tensor;
 
 Tensor random(at::IntArrayRef shape, uint64_t seed) {
-  torch::manual_seed(seed);
+  at::manual_seed(seed);
   return at::randn(shape, at::kFloat);
 }
 
@@ -42,6 +42,12 @@ TEST(RmsNormOp, EqualsAutogradOfItsFormula) {
     expect_close(x.grad(), x2.grad(), 1e-4, "dx");
     expect_close(gain.grad(), gain2.grad(), 1e-4, "dgain");
   }
+}
+
+// Seeds' vector T15, in the form that adds eps to the mean square; added to the root: .8728701.
+TEST(RmsNormOp, AddsEpsUnderTheRootAsTheReferenceVector) {
+  const Tensor x = torch::tensor({{1.0F, -2.0F, 0.5F, 0.003F}});
+  EXPECT_NEAR(rms_norm(x, at::ones({4}), 1e-6)[0][0].item<float>(), 0.8728704F, 1.5e-7);
 }
 
 TEST(GluOp, EqualsAutogradOfItsFormula) {

@@ -25,7 +25,7 @@ void expect_near(const Tensor& actual, const Tensor& expected, double tolerance)
 }
 
 Tensor normal(at::IntArrayRef shape, double std, uint64_t seed) {
-  torch::manual_seed(seed);
+  at::manual_seed(seed);
   return at::randn(shape) * std;
 }
 
@@ -48,7 +48,7 @@ TEST(Muon, ItsStepDoesNotDependOnTheGradientsSizeAndDistillixsDoes) {
   const auto moved = [&](double scale, bool ours) {
     Tensor w = at::zeros({32, 64});
     Tensor momentum = at::zeros({32, 64});
-    if (ours) muon_step(w, momentum, grad * scale, {.lr = 0.02}, at::kFloat);
+    if (ours) muon_step({{w, momentum, grad * scale}}, {.lr = 0.02}, at::kFloat);
     else distillix_muon_step(w, momentum, grad * scale, 0.02);
     return w.norm().item<double>();
   };

@@ -1,7 +1,7 @@
 // The rules of ternary weights: their formulas, their gradients, and that the engine gives the bits
 // of the trainer's layers.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <cstring>
@@ -13,6 +13,7 @@
 #include "train/quant/lsq.h"
 #include "train/quant/seq.h"
 #include "train/quant/tequila.h"
+#include "train/quant/twn.h"
 #include "train/student/student.h"
 
 namespace tristill::train {
@@ -21,11 +22,11 @@ namespace {
 using job::WeightRule;
 using torch::Tensor;
 
-constexpr WeightRule kRules[] = {WeightRule::absmean, WeightRule::lsq, WeightRule::seq,
-                                 WeightRule::tequila};
+constexpr WeightRule kRules[] = {WeightRule::absmean, WeightRule::twn, WeightRule::lsq,
+                                 WeightRule::seq, WeightRule::tequila};
 
 Tensor random(at::IntArrayRef shape, uint64_t seed) {
-  torch::manual_seed(seed);
+  at::manual_seed(seed);
   return at::randn(shape, at::kFloat);
 }
 
@@ -56,6 +57,30 @@ TEST(TernaryRules, LearnedScalesHaveTheLevelsAndThresholdsOfTheirForms) {
   EXPECT_TRUE(seq.values.equal(torch::tensor({{0, 1, -1, 1, -1, 1}}).to(at::kChar)));
   EXPECT_FLOAT_EQ(seq.scale.item<float>(), 0.2F);  // two thirds of alpha
   EXPECT_FALSE(seq.bias.defined());
+}
+
+// Seeds' vector T14, which has no scale: threshold 0.231875, y = [2.003, -2.5].
+TEST(TernaryRules, TwnHasTheReferenceVectorsLevelsAndTheScaleOfLeastSquares) {
+  const Tensor w = torch::tensor({{0.1F, -0.4F, 0.05F, 0.9F}, {-0.2F, 0.3F, -0.7F, 0.0F}});
+  const auto made = Twn().ternarize(w, {});
+  const Tensor levels = torch::tensor({{0, -1, 0, 1}, {0, 1, -1, 0}});
+  EXPECT_TRUE(made.values.equal(levels.to(at::kChar)));
+  const Tensor y = at::mv(made.values.to(at::kFloat), torch::tensor({1.0F, -2.0F, 0.5F, 0.003F}));
+  EXPECT_FLOAT_EQ(y[0].item<float>(), 2.003F);
+  EXPECT_FLOAT_EQ(y[1].item<float>(), -2.5F);
+  EXPECT_FLOAT_EQ(made.scale.item<float>(), (0.4F + 0.9F + 0.3F + 0.7F) / 4);
+  const auto error = [&](double scale) {
+    return (w - made.values * scale).square().sum().item<double>();
+  };
+  const double scale = made.scale.item<double>();
+  EXPECT_LT(error(scale), error(scale * 1.01));
+  EXPECT_LT(error(scale), error(scale * 0.99));
+}
+
+TEST(TernaryRules, TwnOfNothingButZerosHasScaleZero) {
+  const auto made = Twn().ternarize(at::zeros({3, 5}), {});
+  EXPECT_EQ(made.scale.item<float>(), 0.0F);
+  EXPECT_EQ(made.values.abs().max().item<int8_t>(), 0);
 }
 
 TEST(TernaryRules, LatentsThatAreNotFiniteAreRefused) {

@@ -1,4 +1,5 @@
 // Ranks as threads of this process that meet in a file: what goes between them, bit for bit.
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>

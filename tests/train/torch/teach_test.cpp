@@ -1,4 +1,5 @@
 // Teachers in the process: what they say, what a student makes of it, and its own words.
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -25,7 +26,7 @@ constexpr int64_t kColumns = 32;
 
 // Documents of half a row each.
 Batch random_batch(int64_t vocab) {
-  torch::manual_seed(7);
+  at::manual_seed(7);
   Batch batch;
   batch.tokens = at::randint(3, vocab, {kRows, kColumns}, at::kLong);
   batch.labels = at::randint(3, vocab, {kRows, kColumns}, at::kLong);
@@ -49,7 +50,7 @@ job::TrainSpec spec_for(const ModelConfig& config) {
 // A list of the whole vocabulary is the same as no list: the two ways must agree.
 TEST(DenseDistillation, EqualsAListOfTheWholeVocabulary) {
   constexpr int64_t kVocab = 50;
-  torch::manual_seed(3);
+  at::manual_seed(3);
   const Tensor teacher = at::randn({kVocab}).mul(2).log_softmax(0);
   const Tensor logits = at::randn({kVocab}).mul(2);
   const std::vector<float> listed(teacher.data_ptr<float>(), teacher.data_ptr<float>() + kVocab);

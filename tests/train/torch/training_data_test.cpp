@@ -45,7 +45,7 @@ class TrainingDataTest : public ::testing::Test {
 
   Result<TrainingData> prepare() {
     EventLog events(directory_.events());
-    return prepare_data(directory_, file_, events);
+    return prepare_data(directory_, file_, torch::kCPU, events);
   }
 
   std::vector<job::Event> events() const {

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace tristill::train {
 
 inline torch::Tensor random(at::IntArrayRef shape, uint64_t seed) {
-  torch::manual_seed(seed);
+  at::manual_seed(seed);
   return at::randn(shape, at::kFloat);
 }
 

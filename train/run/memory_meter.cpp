@@ -1,6 +1,7 @@
 #include "train/run/memory_meter.h"
 
 #include <torch/types.h>
+#include <torch/version.h>
 
 #include <atomic>
 #include <cstdlib>

@@ -2,6 +2,7 @@
 #include "train/run/loss_scale.h"
 
 #include <gtest/gtest.h>
+#include <torch/version.h>
 
 #include <cmath>
 #include <limits>

@@ -159,6 +159,7 @@ int main(int argc, char** argv) {
                                  {"micro_batches", options.micro_batches},
                                  {"teacher_k", options.teacher_k},
                                  {"aten", options.aten},
+                                 {"keep_softcap", options.keeps_softcap},
                                  {"step_seconds", median},
                                  {"step_seconds_all", seconds},
                                  {"tokens_per_second", tokens / median},

@@ -342,12 +342,13 @@ TEST_P(RuleOfWeights, AResumedRunEqualsAStraightOneBitForBit) {
 TEST_P(RuleOfWeights, ScalesStartFromTheFirstWeightsWhateverTheyAre) {
   auto small = job(1);
   small.train().init_scale = 0.01;
-  auto dense = job(1);
+  small.train().optimizer.lr = small.train().optimizer.adamw_lr = 1e-6;
+  auto dense = small;
   dense.train().quantization = {};
   dense.train().quantized = false;
-  dense.train().init_scale = 0.01;
   ASSERT_TRUE(run(directory("dense"), dense));
-  auto converted = job(1);
+  auto converted = small;
+  converted.train().init_scale = 1;
   converted.init_checkpoints = directory("dense").checkpoints().string();
   for (const auto& [name, file] : {std::pair{"small", small}, std::pair{"converted", converted}}) {
     ASSERT_TRUE(run(directory(name), file)) << name;

@@ -27,8 +27,8 @@ from training import ledger, teacher
 from training.jobs import SOURCE, ENDED, Plan, Workplace, merged, python_stdlib, train_spec
 from training.methods import FULL, PLAIN, TEACHER, all_methods, chosen_methods
 
-GROUPS = {"reference": "References", "loss": "Losses", "teaching": "Teachers that are asked", "optimizer": "Optimisers",
-          "quantizer": "Quantisers"}
+GROUPS = {"reference": "References", "loss": "Losses", "teaching": "Teachers that are asked",
+          "optimizer": "Optimisers", "quantizer": "Quantisers"}
 
 
 def base_spec(given):

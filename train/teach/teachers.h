@@ -1,6 +1,7 @@
 // Teachers: models of this daemon's files that are asked about every batch while a student learns
 // (white-box distillation): whole distributions, and attention relations of one layer. They are
-// frozen, and compute on the student's device: on the CPU as they are served. Trainer's thread only.
+// frozen, and compute on the student's device, on the CPU as they are served. Trainer's thread
+// only.
 #pragma once
 
 #include <string>

@@ -147,7 +147,7 @@ The gap is the loss in nats a token over the full-precision twin's of the same s
 Speeds are the first machine's.""")
     if TEACHER in content:
         sets = ", ".join(f"{kind} {tokens} tokens" for kind, (_, tokens)
-                         in content["traces"].items())
+                         in content.get("traces", {}).items()) or "none"
         print(f"\nTeacher: full precision, 4 layers, hidden 256, {setting['teacher_steps']} steps, "
               f"{content[TEACHER]['bits_per_byte']:.4f} bits per byte. Traces: {sets}.")
     for group, title in GROUPS.items():

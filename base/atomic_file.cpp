@@ -35,6 +35,10 @@ class Descriptor {
   int fd_;
 };
 
+Result<void> sync_folder_of(const std::filesystem::path& path) {
+  return sync_folder(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+}
+
 }  // namespace
 
 Result<void> write_all(int fd, std::string_view bytes, const std::filesystem::path& path) {
@@ -60,14 +64,14 @@ Result<void> sync_folder(const std::filesystem::path& folder) {
 
 Result<void> rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) return system_error("rename to", to, errno);
-  return sync_folder(to.has_parent_path() ? to.parent_path() : std::filesystem::path("."));
+  return sync_folder_of(to);
 }
 
 Result<void> swap_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
     return system_error("swap with", to, errno);
   }
-  return sync_folder(to.has_parent_path() ? to.parent_path() : std::filesystem::path("."));
+  return sync_folder_of(to);
 }
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, unsigned mode) {

@@ -25,7 +25,8 @@ import time
 
 from training import ledger, teacher
 from training.jobs import SOURCE, ENDED, Plan, Workplace, merged, python_stdlib, train_spec
-from training.methods import FULL, PLAIN, TEACHER, all_methods, chosen_methods
+from training.methods import (FULL, PLAIN, TEACHER, all_methods, chosen_methods,
+                              reference_methods)
 
 GROUPS = {"reference": "References", "loss": "Losses", "teaching": "Teachers that are asked",
           "optimizer": "Optimisers", "quantizer": "Quantisers"}
@@ -47,19 +48,16 @@ def teacher_plan(given):
         "budget": {"max_steps": given.teacher_steps}}))
 
 
-def run_name_of(name, seed):
-    return f"{name}-{seed}"
-
-
 def run_name(method, seed):
-    return run_name_of(method.name, seed)
+    return f"{method.name}-{seed}"
 
 
 def teacher_files(method, seed, base, place):
     """Model files of what teaches a method; the twin is trained when it is not there."""
+    [full] = [other for other in reference_methods() if other.name == FULL]
     if FULL in method.teachers:
-        place.run(Plan(run_name_of(FULL, seed), merged(base, {"quantized": False, "seed": seed})))
-    jobs = {TEACHER: TEACHER, FULL: run_name_of(FULL, seed)}
+        place.run(plan_of(full, seed, base, {}, place))
+    jobs = {TEACHER: TEACHER, FULL: run_name(full, seed)}
     return tuple(place.folder_of(jobs[name]) / "student.gguf" for name in method.teachers)
 
 

@@ -45,7 +45,7 @@ double share_of(const torch::Tensor& marked) {
   return static_cast<double>(marked.sum().item<int64_t>()) / static_cast<double>(marked.numel());
 }
 
-void judge_gains(const Student& student, const std::string& rate, HealthReport& report) {
+void judge_gains(const Student& student, const HealthInputs& inputs, HealthReport& report) {
   const auto& gains = student.branch_gains();
   if (gains.empty()) return;
   const auto smallest = std::min_element(gains.begin(), gains.end());
@@ -57,7 +57,7 @@ void judge_gains(const Student& student, const std::string& rate, HealthReport& 
                                (index % 2 == 0 ? " attention" : " mlp") +
                                " adds almost nothing to the residual; set model.sub_norm to true "
                                "or lower " +
-                               rate,
+                               job::matrix_lr_field(inputs.kind),
                            "model.sub_norm"});
 }
 
@@ -90,7 +90,8 @@ void judge_numbers(const HealthInputs& inputs, double clipped, HealthReport& rep
   }
 }
 
-void judge_shapes(const std::string& rate, HealthReport& report) {
+void judge_shapes(const HealthInputs& inputs, HealthReport& report) {
+  const std::string rate = job::matrix_lr_field(inputs.kind);
   std::vector<double> stds;
   double gamma = 0;
   for (const job::MatrixHealth& matrix : report.matrices) {
@@ -208,8 +209,7 @@ HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inp
   HealthReport report;
   const auto matrices = ternary_matrices(student);
   judge_numbers(inputs, clipped_share(student, matrices), report);
-  const std::string rate = job::matrix_lr_field(inputs.kind);
-  judge_gains(student, rate, report);
+  judge_gains(student, inputs, report);
   const bool again = previous_step_ >= 0 && previous_step_ < inputs.step;
   if (!matrices.empty()) {
     Flips flips;
@@ -220,7 +220,7 @@ HealthReport HealthMonitor::look(const Student& student, const HealthInputs& inp
       look_at(*matrices[i].weight, memory_[i], inputs, report.matrices[i], flips);
     }
     report.numbers["zero_fraction"] = flips.zeros / flips.elements;
-    judge_shapes(rate, report);
+    judge_shapes(inputs, report);
     if (again) {
       const double per_step = 1.0 / flips.elements / static_cast<double>(flips.steps);
       judge_flips(inputs, flips.changed * per_step, flips.expected * per_step, flips.steps,

@@ -51,13 +51,7 @@ void TokenSource::add(const EncodedDocument& document) {
 
 void TokenSource::add_trace(const trace::Record& record) {
   is_trace = true;
-  if (const std::vector<Lesson> taught = lessons_of(record); !taught.empty()) {
-    lessons.resize(tokens.size(), Lesson::token);
-    lessons.insert(lessons.end(), taught.begin(), taught.end());
-  }
-  tokens.insert(tokens.end(), record.tokens.begin(), record.tokens.end());
-  if (!lessons.empty()) lessons.resize(tokens.size(), Lesson::token);
-  starts.push_back(tokens.size());
+  add({.tokens = record.tokens, .lessons = lessons_of(record)});
   for (const auto& list : record.top_logprobs) {
     for (const auto& entry : list) {
       top_ids.push_back(entry.token);

@@ -62,6 +62,13 @@ class RunTest : public ::testing::Test {
   static Student trained_student(const job::JobDirectory& place, const ModelConfig& config,
                                  const job::QuantizationSpec& quantization = {});
 
+  // The checkpoint of a step.
+  static fs::path place_of(const job::JobDirectory& job, int step) {
+    char name[16];
+    std::snprintf(name, sizeof name, "%08d", step);
+    return job.checkpoints() / name;
+  }
+
   static Result<Outcome> run(const job::JobDirectory& directory, const job::JobFile& file,
                              bool stop_at_once = false) {
     EventLog events(directory.events());
@@ -75,9 +82,8 @@ class RunTest : public ::testing::Test {
     job::JobFile first = file;
     first.train().checkpoint_seconds = 0;
     ASSERT_TRUE(run(place, first));
-    char last[16];
-    std::snprintf(last, sizeof last, "%08d", static_cast<int>(*file.train().budget.max_steps));
-    ASSERT_TRUE(fs::remove_all(place.checkpoints() / last) > 0);
+    const auto last = static_cast<int>(*file.train().budget.max_steps);
+    ASSERT_TRUE(fs::remove_all(place_of(place, last)) > 0);
     fs::remove(place.model());
     ASSERT_TRUE(run(place, file));
   }

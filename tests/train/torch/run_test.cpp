@@ -200,12 +200,6 @@ std::vector<job::Event> events_with(const job::JobDirectory& place, const std::s
   return found;
 }
 
-fs::path place_of(const job::JobDirectory& job, int step) {
-  char name[16];
-  std::snprintf(name, sizeof name, "%08d", step);
-  return job.checkpoints() / name;
-}
-
 TEST_F(RunTest, DataThatShrankAreRefusedWhereTheRunGoesOn) {
   const auto place = directory("shrunk");
   ASSERT_TRUE(run(place, job(4)));

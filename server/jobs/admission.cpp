@@ -115,7 +115,7 @@ Result<void> resolve_weights(const std::string& name, const NamedInputs& inputs,
                              job::JobFile& file) {
   if (name.empty()) return {};
   const std::filesystem::path folder = inputs.data_dir / "weights";
-  for (const char* ending : {"", ".gguf", ".safetensors"}) {
+  for (const char* ending : {"", ".gguf", ".safetensors", ".pt", ".pth", ".bin"}) {
     std::error_code none;
     if (!std::filesystem::exists(folder / (name + ending), none)) continue;
     file.init_weights = (folder / (name + ending)).string();
@@ -124,8 +124,8 @@ Result<void> resolve_weights(const std::string& name, const NamedInputs& inputs,
   return Error{
       ErrorCode::invalid_argument,
       "there are no weights \"" + name +
-          "\"; a folder of .safetensors files, a .safetensors or a .gguf of that name below "
-          "weights/ in the data directory becomes them",
+          "\"; a folder of .safetensors files, a .safetensors, .gguf, .pt, .pth or .bin of that "
+          "name below weights/ in the data directory becomes them",
       "init_from_weights"};
 }
 

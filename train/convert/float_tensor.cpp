@@ -23,9 +23,23 @@ float from_f16(uint16_t bits) {
   return sign * std::ldexp(fraction + 1024.0F, exponent - kBias - 10);
 }
 
+std::vector<float> unpacked(std::span<const std::byte> bytes, uint64_t n, float scale) {
+  std::vector<float> out(n);
+  for (uint64_t i = 0; i < n; ++i) {
+    const auto code = std::to_integer<unsigned>(bytes[i / 4] >> (6 - 2 * (i % 4))) & 3U;
+    out[i] = code == 3 ? 0 : (static_cast<float>(code) - 1) * scale;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<float> FloatTensor::values() const {
+  if (type == FloatType::i2s) {
+    uint64_t n = 1;
+    for (const uint64_t dim : dims) n *= dim;
+    return unpacked(bytes, n, scale);
+  }
   const size_t n = bytes.size() / bytes_of(type);
   std::vector<float> out(n);
   if (type == FloatType::f32) {

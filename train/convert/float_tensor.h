@@ -11,15 +11,22 @@
 
 namespace tristill::convert {
 
-enum class FloatType { f32, f16, bf16 };
+enum class FloatType {
+  f32,
+  f16,
+  bf16,
+  i2s,  // ternary, four a byte, the first in the highest bits: code - 1, times the tensor's scale
+};
+// Of one number, where it has bytes of its own.
 constexpr uint64_t bytes_of(FloatType type) { return type == FloatType::f32 ? 4 : 2; }
 
 struct FloatTensor {
   FloatType type = FloatType::f32;
   std::vector<uint64_t> dims;  // outermost first: a matrix is [out, in]
   std::span<const std::byte> bytes;  // as many as dims and type say
+  float scale = 1;  // of i2s
 
-  // In fp32, exactly.
+  // In fp32, exactly. Code 3 of i2s, which stands for nothing, is 0.
   std::vector<float> values() const;
 };
 

@@ -7,6 +7,7 @@
 #include "model/format/gguf.h"
 #include "train/convert/safetensors.h"
 #include "train/convert/tensor_names.h"
+#include "train/convert/torch_checkpoint.h"
 
 namespace tristill::convert {
 namespace {
@@ -18,19 +19,32 @@ Error refused(std::string message) {
   return {ErrorCode::invalid_argument, std::move(message), kParam};
 }
 
+// Hugging Face's older form of weights; other files of torch beside them are no models.
+bool is_torch_shard(const fs::path& path) {
+  return path.extension() == ".bin" && path.filename().string().starts_with("pytorch_model");
+}
+
+std::vector<fs::path> files_in(const fs::path& folder, bool (*wanted)(const fs::path&)) {
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (wanted(entry.path())) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 // The files of a folder, or the one file.
 Result<std::vector<fs::path>> files_at(const fs::path& path) {
   std::error_code error;
   if (!fs::is_directory(path, error)) return std::vector<fs::path>{path};
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(path, error)) {
-    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
-  }
+  auto files = files_in(path, [](const fs::path& p) { return p.extension() == ".safetensors"; });
+  if (files.empty()) files = files_in(path, is_torch_shard);
   if (files.empty()) {
-    return Error{ErrorCode::not_found, path.filename().string() + " holds no .safetensors file",
+    return Error{ErrorCode::not_found,
+                 path.filename().string() + " holds no .safetensors file and no pytorch_model*.bin",
                  kParam};
   }
-  std::sort(files.begin(), files.end());
   return files;
 }
 
@@ -47,8 +61,8 @@ bool is_derived(std::string_view name) {
   return name.ends_with("rotary_emb.inv_freq") || name == "rope_freqs.weight";
 }
 
-Result<FloatTensors> take_safetensors(std::span<const std::byte> bytes) {
-  auto theirs = read_safetensors(bytes);
+// Under our names.
+Result<FloatTensors> renamed(Result<FloatTensors> theirs) {
   if (!theirs) return theirs;
   FloatTensors ours;
   for (auto& [name, tensor] : *theirs) {
@@ -95,6 +109,13 @@ Result<FloatTensors> take_gguf(std::span<const std::byte> bytes, bool& interleav
   return ours;
 }
 
+Result<FloatTensors> take(const std::string& extension, std::span<const std::byte> bytes,
+                          bool& interleaved_rope) {
+  if (extension == ".gguf") return take_gguf(bytes, interleaved_rope);
+  if (extension == ".safetensors") return renamed(read_safetensors(bytes));
+  return renamed(read_torch_checkpoint(bytes));
+}
+
 // llama.cpp's converter turns rows (half, pair) of each head into (pair, half); back again.
 std::vector<float> undo_permutation(const std::vector<float>& rows, uint64_t head_dim,
                                     uint64_t width) {
@@ -123,8 +144,7 @@ Result<FullWeights> FullWeights::open(const fs::path& path) {
     if (!mapped) return Error{mapped.error().code, mapped.error().message, kParam};
     weights.files_.push_back(std::move(*mapped));
     const auto bytes = weights.files_.back().bytes();
-    auto tensors = file.extension() == ".gguf" ? take_gguf(bytes, weights.interleaved_rope_)
-                                               : take_safetensors(bytes);
+    auto tensors = take(file.extension().string(), bytes, weights.interleaved_rope_);
     if (!tensors) {
       return Error{tensors.error().code, file.filename().string() + ": " + tensors.error().message,
                    kParam};

@@ -1,6 +1,6 @@
 // FullWeights: the weights of a full-precision transformer, from a folder of safetensors as Hugging
-// Face publishes them or from a GGUF file, under the names of our own model file. What a conversion
-// to ternary starts from. Any thread.
+// Face publishes them, a file of torch.save or a GGUF file, under the names of our own model file.
+// What a conversion to ternary starts from. Any thread.
 //
 // Known: models of the Llama family (Llama, Mistral, Qwen3, BitNet): RMSNorm, RoPE in half-split
 // form, gated MLP, no biases. GGUF files of architecture llama hold queries and keys permuted for
@@ -21,7 +21,8 @@ namespace tristill::convert {
 
 class FullWeights {
  public:
-  // path: a folder with *.safetensors, such a file, or a .gguf. Errors: not_found, corrupt,
+  // path: a folder with *.safetensors or else pytorch_model*.bin; a .safetensors, .gguf, .pt, .pth
+  // or .bin. Errors: not_found, corrupt,
   // invalid_argument naming a tensor that no model of ours has (a bias, say).
   static Result<FullWeights> open(const std::filesystem::path& path);
 

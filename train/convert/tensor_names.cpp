@@ -26,8 +26,8 @@ constexpr std::array<Pair, 13> kInLayer = {{
 }};
 
 constexpr std::array<Pair, 3> kOutside = {{
-    {"model.embed_tokens.weight", "token_embd.weight"},
-    {"model.norm.weight", "output_norm.weight"},
+    {"embed_tokens.weight", "token_embd.weight"},
+    {"norm.weight", "output_norm.weight"},
     {"lm_head.weight", "output.weight"},
 }};
 
@@ -39,10 +39,14 @@ bool is_number(std::string_view text) {
 }  // namespace
 
 std::optional<std::string> our_name(std::string_view theirs) {
+  // What torch.compile, data parallelism and the class around the decoder put before.
+  for (const std::string_view prefix : {"_orig_mod.", "module.", "model."}) {
+    if (theirs.starts_with(prefix)) theirs.remove_prefix(prefix.size());
+  }
   for (const auto& [from, to] : kOutside) {
     if (theirs == from) return std::string(to);
   }
-  constexpr std::string_view kLayers = "model.layers.";
+  constexpr std::string_view kLayers = "layers.";
   if (!theirs.starts_with(kLayers)) return std::nullopt;
   theirs.remove_prefix(kLayers.size());
   const size_t dot = theirs.find('.');

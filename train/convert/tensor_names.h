@@ -1,5 +1,5 @@
-// Names of tensors: Hugging Face's of the Llama family -> those of our model file (which are
-// llama.cpp's). Pure.
+// Names of tensors: Hugging Face's of the Llama family, which distillix and xinSLM share but for
+// prefixes -> those of our model file (which are llama.cpp's). Pure.
 #pragma once
 
 #include <optional>

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "model/format/gguf_writer.h"
 #include "tests/support/test_model.h"
+#include "train/convert/zip_archive.h"
 #include "train/job/event.h"
 #include "train/job/spec.h"
 #include "train/trace/jsonl.h"
@@ -30,6 +31,7 @@ int tokenizer_fuzz(const uint8_t* data, size_t size);
 int trace_record_fuzz(const uint8_t* data, size_t size);
 int trace_shard_fuzz(const uint8_t* data, size_t size);
 int safetensors_fuzz(const uint8_t* data, size_t size);
+int torch_checkpoint_fuzz(const uint8_t* data, size_t size);
 int train_spec_fuzz(const uint8_t* data, size_t size);
 }
 
@@ -144,6 +146,21 @@ TEST_F(Replay, Safetensors) {
          std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header +
              std::string(12, '?'),
          20000);
+}
+
+TEST_F(Replay, TorchCheckpoint) {
+  for (const char* name : {"state_dict.pt", "packed.pt", "training.pt"}) {
+    const auto file = read_file(fs::path(TRISTILL_SOURCE_DIR) / "tests/convert/data" / name);
+    ASSERT_TRUE(file);
+    replay(torch_checkpoint_fuzz, *file, 5000);
+    // The pickle alone, which changes seldom reach in the whole.
+    const auto members = convert::read_zip(std::as_bytes(std::span(*file)));
+    ASSERT_TRUE(members);
+    const std::string folder(fs::path(name).stem());
+    const auto pickle = members->at(folder + "/data.pkl");
+    replay(torch_checkpoint_fuzz,
+           std::string(reinterpret_cast<const char*>(pickle.data()), pickle.size()), 20000);
+  }
 }
 
 TEST_F(Replay, TrainSpec) {

@@ -60,7 +60,7 @@ TEST_F(Tokens, RefusalsNameTheField) {
   expect_refused(tokenize({{"content", "a"}, {"model", "none"}}), 404, "model");
   expect_refused(detokenize({{"tokens", {1}}, {"model", "none"}}), 404, "model");
   EXPECT_EQ(ask("POST", "/tokenize", "{").body.at("error").at("code"), "invalid_json");
-  EXPECT_EQ(ask("POST", "/tokenize", std::string(9 << 20, ' ')).status, 413);
+  EXPECT_EQ(ask("POST", "/tokenize", std::string(size_t{9} << 20, ' ')).status, 413);
 }
 
 }  // namespace

@@ -29,6 +29,8 @@ def loss_methods():
         return Method(name, "loss", {"loss": loss}, traces)
 
     return [
+        Method("label_smoothing_0.1", "loss", {"loss": {"label_smoothing": 0.1}}),
+        Method("focal_2", "loss", {"loss": {"focal_gamma": 2}}),
         taught("traces_as_text", ce_weight=1, kd_weight=0),
         taught("forward_kl"),
         taught("reverse_kl", divergence="reverse_kl"),
@@ -90,6 +92,7 @@ def optimizer_methods():
         stepped("distillix_polarized", kind="adamw", adamw_lr=3e-4, polarize="polarized",
                 polarize_absolute=True, polarize_target=0.01, polarize_strength=0.1),
         stepped("spin", kind="spin"),
+        stepped("sgld", kind="sgld"),
         stepped("distillix_spin", kind="spin", spin_absolute=True, spin_threshold=0.05),
     ]
 

@@ -110,11 +110,14 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
                 {"/optimizer/spin_threshold", 0, 100},
                 {"/optimizer/spin_tunnel", 0, 100},
                 {"/optimizer/spin_momentum", 0, 0.9999},
+                {"/optimizer/sgld_temperature", 0, 100},
                 {"/lora/alpha", 1e-3, 1e6},
                 {"/init_scale", 1e-9, 1e3},
                 {"/loss/ce_weight", 0, 1e3},
                 {"/loss/kd_weight", 0, 1e3},
                 {"/loss/z_loss", 0, 1},
+                {"/loss/label_smoothing", 0, 0.9},
+                {"/loss/focal_gamma", 0, 10},
                 {"/loss/temperature", 0.1, 100},
                 {"/loss/jsd_beta", 1e-3, 0.999},
                 {"/loss/skew_alpha", 1e-3, 0.999},
@@ -351,6 +354,9 @@ TEST(TrainSpecFields, WhatIsRightAloneButWrongTogetherIsNamed) {
                {"/budget", json::object(), "budget"},
                {"/sequence_length", 512, "sequence_length"},
                {"/batch_tokens", 64, "batch_tokens"},
+               {"/batch_tokens", 2000, "batch_tokens"},
+               {"/data/trace_weight", 2, "data.trace_weight"},
+               {"/health", {{"action", "warn"}, {"patience_steps", 9}}, "health.patience_steps"},
                {"/optimizer/warmdown", 0.99, "optimizer.warmdown"},
                {"/model/vocab_size", 1100, "model.vocab_size"},
                {"/model/n_kv_heads", 3, "model.n_kv_heads"},
@@ -361,6 +367,20 @@ TEST(TrainSpecFields, WhatIsRightAloneButWrongTogetherIsNamed) {
     ASSERT_FALSE(spec) << c.pointer;
     EXPECT_EQ(spec.error().param, c.param) << spec.error().message;
   }
+}
+
+TEST(TrainSpecFields, WhatWouldDoNothingBesideTheOthersIsNamed) {
+  json body = tiny();
+  body["eval_tokens"] = 0;
+  EXPECT_TRUE(parse_train_spec(body.dump()));
+  body["eval_every"] = 10;
+  EXPECT_EQ(parse_train_spec(body.dump()).error().param, "eval_every");
+  body = tiny();
+  body["data"]["held_out"] = 0;
+  body["data"]["near_duplicate"] = 0;
+  EXPECT_TRUE(parse_train_spec(body.dump()));
+  body["data"]["near_duplicate"] = 0.5;
+  EXPECT_EQ(parse_train_spec(body.dump()).error().param, "data.near_duplicate");
 }
 
 // What another choice would read, and what contradicts a choice, is refused with the remedy.
@@ -377,6 +397,7 @@ TEST(TrainSpecFields, SettingsOfAnotherMethodAndContradictionsAreNamed) {
       {{{"schedule", "cosine"}, {"warmdown", 0.1}}, "warmdown", "schedule wsd"},
       {{{"polarize_target", 1}}, "polarize_target", "polarize"},
       {{{"spin_tunnel", 1}}, "spin_tunnel", "kind spin"},
+      {{{"sgld_temperature", 1}}, "sgld_temperature", "kind sgld"},
       {{{"schedule", "two_stage"}, {"warmup", 0.6}}, "warmup", "at most 0.5"},
       {{{"weight_decay_schedule", "two_stage"}}, "weight_decay_schedule", "weight_decay"},
       {{{"norm_pinning", true}, {"weight_decay", 0.1}}, "norm_pinning", "weight_decay"},
@@ -396,9 +417,10 @@ TEST(TrainSpecFields, SettingsOfAnotherMethodAndContradictionsAreNamed) {
 
 TEST(TrainSpecFields, EveryMethodShowsItsDefaultsAndComesBack) {
   for (const json& optimizer :
-       {json{{"kind", "spin"}}, json{{"kind", "distillix_muon"}, {"weight_decay", 0.1}},
-        json{{"polarize", "polarized"}}, json{{"polarize", "double_well"}},
-        json{{"norm_pinning", true}}, json{{"schedule", "cosine"}},
+       {json{{"kind", "spin"}}, json{{"kind", "sgld"}, {"sgld_temperature", 0.5}},
+        json{{"kind", "distillix_muon"}, {"weight_decay", 0.1}}, json{{"polarize", "polarized"}},
+        json{{"polarize", "double_well"}}, json{{"norm_pinning", true}},
+        json{{"schedule", "cosine"}},
         json{{"schedule", "two_stage"},
              {"weight_decay", 0.1},
              {"weight_decay_schedule", "two_stage"}}}) {
@@ -444,7 +466,8 @@ TEST(TrainSpecFields, SettingsOfTheLossThatContradictAreRefused) {
       {R"({"divergence": "jsd", "skew_alpha": 0.5})", "loss.skew_alpha", "skew_reverse_kl"},
       {R"({"divergence": "reverse_kl", "tail": "counts"})", "loss.tail", "forward_kl"},
       {R"({"temperature": 2, "tail": "sampled"})", "loss.tail", "loss.temperature 1"},
-      {R"({"format_characters": "{"})", "loss.format_characters", "loss.format_weight"}};
+      {R"({"format_characters": "{"})", "loss.format_characters", "loss.format_weight"},
+      {R"({"label_smoothing": 0.1, "focal_gamma": 2})", "loss.focal_gamma", "label_smoothing"}};
   for (const auto& c : cases) {
     const auto spec = parse_train_spec(with("/loss", json::parse(c.loss)));
     ASSERT_FALSE(spec) << c.loss;
@@ -460,8 +483,8 @@ TEST(TrainSpecFields, EveryLossComesBackAsItWasWritten) {
        {R"({"divergence": "jsd", "jsd_beta": 0.25, "temperature": 2})",
         R"({"divergence": "skew_kl"})", R"({"divergence": "skew_reverse_kl", "skew_alpha": 0.3})",
         R"({"divergence": "reverse_kl", "tail": "ignore", "temperature": 1.3})",
-        R"({"tail": "sampled"})", R"({"tail": "counts"})",
-        R"({"format_weight": 0.2, "format_characters": "{}\n "})"}) {
+        R"({"tail": "sampled"})", R"({"tail": "counts"})", R"({"label_smoothing": 0.2})",
+        R"({"focal_gamma": 1.5})", R"({"format_weight": 0.2, "format_characters": "{}\n "})"}) {
     json job = json::parse(with("/loss", json::parse(loss)));
     job["data"]["traces"] = {"a-teachers"};
     const auto spec = parse_train_spec(job.dump());

@@ -96,7 +96,6 @@ DistilledRows distil(const job::DistillationSpec& spec, const TaughtRows& taught
 struct RowNumbers {
   Tensor live;  // 1 with a label, else 0
   Tensor label_logit;  // less the row's greatest
-  Tensor ce_weight;
   Tensor softmax_weight;  // d loss / d z_j = softmax_weight * exp(z_j - max) and what teaches
   Tensor everywhere;      // that and the teacher's share of tokens that it does not list
   Tensor at_label;        // d kd / d z_label beside what all tokens get
@@ -195,19 +194,50 @@ struct Teachings {
   std::optional<DenseRows> dense;
 };
 
-// Of cross-entropy, [n] fp64. structural [n]: whether the format loss counts the label.
-Tensor ce_weights(const Call& call, const Teachings& teachings, const Tensor& structural,
-                  int64_t begin, int64_t n) {
-  const double everywhere = teachings.dense ? call.weights.ce : 1.0;
-  Tensor weights = at::full({n}, everywhere, call.sums.options());
-  if (teachings.lists) weights.index_fill_(0, teachings.lists->taught.rows, call.weights.ce);
-  if (structural.defined()) weights.add_(structural * call.format);
-  if (call.own.defined()) weights.masked_fill_(call.own.slice(0, begin, begin + n), 0.0);
-  return weights;
+// What labels ask: train/loss/label_loss.h. All [n] fp64.
+struct LabelRows {
+  Tensor loss, softmax, at_label;  // weighted, the format loss with them
+  Tensor uniform;  // likewise; undefined without smoothing
+};
+
+// structural [n]: whether the format loss counts the label; undefined: never. mean_ce [n]: the mean
+// of -log q over the vocabulary; looked at only with smoothing.
+LabelRows label_rows(const Call& call, const Teachings& teachings, const Tensor& structural,
+                     int64_t begin, const Tensor& ce, const Tensor& mean_ce, int64_t vocab) {
+  const int64_t n = ce.size(0);
+  const auto of_others = [&](Tensor weights) {  // not of the student's own words
+    if (call.own.defined()) weights.masked_fill_(call.own.slice(0, begin, begin + n), 0.0);
+    return weights;
+  };
+  Tensor weight = at::full({n}, teachings.dense ? call.weights.ce : 1.0, ce.options());
+  if (teachings.lists) weight.index_fill_(0, teachings.lists->taught.rows, call.weights.ce);
+  weight = of_others(weight);
+  const LabelLoss& spec = call.weights.label;
+  LabelRows rows{weight * ce, weight, weight, {}};
+  if (spec.smoothing > 0) {
+    const double kept = 1 - spec.smoothing;
+    rows.loss = weight * (ce * kept + mean_ce * spec.smoothing);
+    rows.at_label = weight * kept;
+    rows.uniform = weight * (spec.smoothing / static_cast<double>(vocab));
+  } else if (spec.focal_gamma > 0) {
+    const Tensor rest = ce.neg().expm1().neg();  // 1 - p
+    const Tensor share = rest.pow(spec.focal_gamma);
+    const Tensor slope = share + ce.neg().exp() * ce * spec.focal_gamma * share / rest;
+    rows.loss = weight * share * ce;
+    rows.softmax = weight * slope.masked_fill(rest.le(0), 0.0);
+    rows.at_label = rows.softmax;
+  }
+  if (structural.defined()) {
+    const Tensor format = of_others(structural * call.format);
+    rows.loss = rows.loss + format * ce;
+    rows.softmax = rows.softmax + format;
+    rows.at_label = rows.at_label + format;
+  }
+  return rows;
 }
 
-void add_sums(Call& call, const RowNumbers& rows, const Tensor& ce, const Tensor& lse,
-              const Tensor& structural, const Teachings& teachings) {
+void add_sums(Call& call, const RowNumbers& rows, const LabelRows& labels, const Tensor& ce,
+              const Tensor& lse, const Tensor& structural, const Teachings& teachings) {
   const Tensor none = at::zeros({}, ce.options());
   Tensor kd = none;
   Tensor taught_tokens = none;
@@ -224,7 +254,7 @@ void add_sums(Call& call, const RowNumbers& rows, const Tensor& ce, const Tensor
   const Tensor format = structural.defined() ? (ce * structural * rows.live).sum() : none;
   const Tensor format_tokens = structural.defined() ? (structural * rows.live).sum() : none;
   const Tensor weighted =
-      (rows.ce_weight * ce * rows.live).sum() + kd * call.weights.kd + z * call.weights.z;
+      (labels.loss * rows.live).sum() + kd * call.weights.kd + z * call.weights.z;
   call.sums.add_(at::stack({(ce * rows.live).sum(), kd, z, format, weighted, rows.live.sum(),
                             taught_tokens, format_tokens}));
 }
@@ -250,6 +280,10 @@ void chunk_losses(Call& call, Tensor& logits, int64_t begin) {
   const TaughtRows listed = call.listed.between(begin, begin + n);
   if (listed.size() > 0) teachings.lists = read_listed(listed, logits, max);
   if (!call.dense.empty()) teachings.dense = distil_densely(call, listed, logits, begin);
+  Tensor mean;  // of z - max
+  if (call.weights.label.smoothing > 0) {
+    mean = logits.mean(1, /*keepdim=*/false, at::kDouble) - max.squeeze(1);
+  }
   logits.sub_(max).exp_();
   const Tensor sum = logits.sum(1, /*keepdim=*/false, at::kDouble);
   const Tensor lse = max.squeeze(1).to(at::kDouble) + sum.log();
@@ -258,20 +292,25 @@ void chunk_losses(Call& call, Tensor& logits, int64_t begin) {
   if (call.structural.defined()) {
     structural = call.structural.index_select(0, label).to(at::kDouble);
   }
-  rows.ce_weight = ce_weights(call, teachings, structural, begin, n);
-  rows.softmax_weight = (rows.ce_weight + lse * (2.0 * call.weights.z)) / sum;
+  const Tensor mean_ce = mean.defined() ? sum.log() - mean : mean;
+  const LabelRows labels =
+      label_rows(call, teachings, structural, begin, ce, mean_ce, logits.size(1));
+  rows.softmax_weight = (labels.softmax + lse * (2.0 * call.weights.z)) / sum;
   rows.everywhere = rows.softmax_weight;
   if (teachings.lists) teach(call, label, logits, *teachings.lists, rows);
   const Tensor live = rows.live * call.factor;
   logits.mul_((rows.everywhere * live).to(at::kFloat).unsqueeze(1));
   if (teachings.lists) give_listed(call, *teachings.lists, rows, logits);
-  const Tensor of_label = (rows.ce_weight - rows.at_label * call.weights.kd) * live;
+  const Tensor of_label = (labels.at_label - rows.at_label * call.weights.kd) * live;
   logits.scatter_add_(1, label.unsqueeze(1), of_label.neg().to(at::kFloat).unsqueeze(1));
+  if (labels.uniform.defined()) {
+    logits.sub_((labels.uniform * live).to(at::kFloat).unsqueeze(1));
+  }
   if (const auto& dense = teachings.dense) {
     logits.addcmul_(dense->gradient, (live * call.weights.kd).to(at::kFloat).unsqueeze(1));
   }
   if (slope.defined()) logits.mul_(slope);
-  add_sums(call, rows, ce, lse, structural, teachings);
+  add_sums(call, rows, labels, ce, lse, structural, teachings);
 }
 
 LossSums read_sums(const Tensor& sums) {

@@ -43,6 +43,9 @@ void check_loss(Fields& fields, const LossSpec& loss) {
       refuse("tail", std::string(to_string(kd.tail)) + only + "loss.temperature 1");
     }
   }
+  if (loss.label_smoothing > 0 && loss.focal_gamma > 0) {
+    refuse("focal_gamma", "and loss.label_smoothing pull opposite ways; set one of them to 0");
+  }
   if (loss.format_weight == 0) {
     refuse("format_characters", "needs loss.format_weight above 0");
   }
@@ -61,6 +64,8 @@ void read_loss(Fields& fields, LossSpec& loss) {
   fields.real("ce_weight", 0, 1e3, loss.ce_weight);
   fields.real("kd_weight", 0, 1e3, loss.kd_weight);
   fields.real("z_loss", 0, 1, loss.z_loss);
+  fields.real("label_smoothing", 0, 0.9, loss.label_smoothing);
+  fields.real("focal_gamma", 0, 10, loss.focal_gamma);
   fields.choice<Divergence>("divergence", {std::begin(kDivergences), std::end(kDivergences)},
                             kd.divergence);
   fields.real("temperature", 0.1, 100, kd.temperature);
@@ -83,6 +88,8 @@ nlohmann::json loss_json(const LossSpec& loss) {
   nlohmann::json out = {{"ce_weight", loss.ce_weight},
                         {"kd_weight", loss.kd_weight},
                         {"z_loss", loss.z_loss},
+                        {"label_smoothing", loss.label_smoothing},
+                        {"focal_gamma", loss.focal_gamma},
                         {"divergence", to_string(kd.divergence)},
                         {"temperature", kd.temperature},
                         {"tail", to_string(kd.tail)},

@@ -35,6 +35,8 @@ struct LossSpec {
   double ce_weight = 0.5;   // where a teacher's distribution is known; 1 elsewhere
   double kd_weight = 0.5;
   double z_loss = 1e-4;
+  double label_smoothing = 0.0;  // share of the label that all tokens get alike
+  double focal_gamma = 0.0;      // how much less a label counts that is given already
   DistillationSpec distillation;  // its fields stand beside the others in JSON
   double format_weight = 0.0;     // of the cross-entropy of tokens of structure
   std::string format_characters = "{}[]:,\"";  // a token with one of them is one of structure

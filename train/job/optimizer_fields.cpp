@@ -13,6 +13,7 @@ using Names = std::vector<std::pair<std::string, T>>;
 const Names<OptimizerKind> kKinds = {{"muon", OptimizerKind::muon},
                                      {"adamw", OptimizerKind::adamw},
                                      {"spin", OptimizerKind::spin},
+                                     {"sgld", OptimizerKind::sgld},
                                      {"distillix_muon", OptimizerKind::distillix_muon}};
 const Names<Polarize> kPolarize = {{"off", Polarize::off},
                                    {"polarized", Polarize::polarized},
@@ -71,6 +72,9 @@ void read_forces(Fields& fields, OptimizerSpec& optimizer) {
   fields.flag("spin_absolute", optimizer.spin_absolute);
   refuse_unless<4>(fields, optimizer.kind == OptimizerKind::spin, "optimizer.kind spin",
                    {"spin_threshold", "spin_tunnel", "spin_momentum", "spin_absolute"});
+  fields.real("sgld_temperature", 0, 100, optimizer.sgld_temperature);
+  refuse_unless<1>(fields, optimizer.kind == OptimizerKind::sgld, "optimizer.kind sgld",
+                   {"sgld_temperature"});
   fields.flag("norm_pinning", optimizer.norm_pinning);
 }
 
@@ -80,6 +84,7 @@ void read_optimizer(Fields& fields, OptimizerSpec& optimizer) {
   fields.choice("kind", kKinds, optimizer.kind);
   // Every weight moves by lr a step: at Muon's rate nothing would be left of the first values.
   if (optimizer.kind == OptimizerKind::spin) optimizer.lr = 1e-3;
+  if (optimizer.kind == OptimizerKind::sgld) optimizer.lr = 5e-5;
   fields.real("lr", 1e-8, 10, optimizer.lr);
   // The defaults stand in what earlier versions stored.
   const OptimizerSpec defaults;
@@ -162,6 +167,7 @@ json optimizer_json(const OptimizerSpec& s) {
     out["spin_momentum"] = s.spin_momentum;
     out["spin_absolute"] = s.spin_absolute;
   }
+  if (s.kind == OptimizerKind::sgld) out["sgld_temperature"] = s.sgld_temperature;
   return out;
 }
 

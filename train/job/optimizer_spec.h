@@ -11,6 +11,7 @@ enum class OptimizerKind {
   muon,
   adamw,
   spin,            // signs with momentum and tunnelling through the dead zone: an ablation
+  sgld,            // descent with annealed noise: an ablation
   distillix_muon,  // the recipe of a model that collapsed: to show the collapse, not to train
 };
 
@@ -22,7 +23,7 @@ enum class WeightDecaySchedule { constant, two_stage };
 
 struct OptimizerSpec {
   OptimizerKind kind = OptimizerKind::muon;
-  double lr = 0.02;            // matrices; 1e-3 with spin
+  double lr = 0.02;            // matrices; 1e-3 with spin, 5e-5 with sgld
   double adamw_lr = 3e-3;      // embeddings, norms (all parameters with adamw)
   double weight_decay = 0.0;
   double grad_clip = 1.0;
@@ -44,6 +45,7 @@ struct OptimizerSpec {
   double spin_tunnel = 2.0;
   double spin_momentum = 0.9;
   bool spin_absolute = false;
+  double sgld_temperature = 0.01;
 
   bool norm_pinning = false;
 };

@@ -33,6 +33,11 @@ void multiply_by(float* x, float factor, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] *= factor;
 }
 
+[[gnu::target_clones("avx512f", "avx2", "default")]]
+void add_to(float* x, float term, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += term;
+}
+
 // Sums 16 lanes over blocks short enough for floats, the blocks in double.
 [[gnu::target_clones("avx512f", "avx2", "default")]]
 double sum_of(const float* x, int64_t n) {
@@ -120,21 +125,25 @@ LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
   const double label_logit = logits[targets.label] - max;
   std::vector<double> listed(targets.count);
   for (size_t i = 0; i < targets.count; ++i) listed[i] = logits[targets.ids[i]] - max;
+  const double total = weights.label.smoothing > 0 ? sum_of(logits, vocab) : 0;
   const double sum =
       kernels::best().exp_sum(logits, static_cast<float>(max), static_cast<size_t>(vocab));
   const double lse = max + std::log(sum);
 
   const bool taught = targets.count > 0 || dense;
   const bool structural = is_structural(targets.label, weights);
-  const double label_weight = taught ? weights.ce : 1.0;
-  const double ce_weight = targets.own ? 0.0 : label_weight + (structural ? weights.format : 0.0);
+  const double label_weight = targets.own ? 0.0 : taught ? weights.ce : 1.0;
+  const double format_weight = structural && !targets.own ? weights.format : 0.0;
   LossSums sums{.ce = std::log(sum) - label_logit, .z = lse * lse, .tokens = 1};
+  const LabelTerm term =
+      label_term(weights.label, sums.ce, lse - total / static_cast<double>(vocab), vocab);
   if (structural) {
     sums.format = sums.ce;
     sums.format_tokens = 1;
   }
   // d loss / d z_j = exp(z_j - max) * everywhere; on the teacher's list it is given one by one.
-  const double softmax_weight = (ce_weight + 2.0 * weights.z * lse) / sum;
+  const double softmax_weight =
+      (label_weight * term.softmax + format_weight + 2.0 * weights.z * lse) / sum;
   double everywhere = softmax_weight;
   KdTerm kd;
   if (targets.count > 0) {
@@ -148,7 +157,11 @@ LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
     const double gradient = softmax_weight * std::exp(listed[i]) + weights.kd * kd.token.on_list[i];
     logits[targets.ids[i]] = static_cast<float>(gradient * factor);
   }
-  logits[targets.label] -= static_cast<float>((ce_weight - weights.kd * kd.at_label) * factor);
+  const double at_label = label_weight * term.label + format_weight - weights.kd * kd.at_label;
+  logits[targets.label] -= static_cast<float>(at_label * factor);
+  if (term.uniform > 0) {
+    add_to(logits, static_cast<float>(-label_weight * term.uniform * factor), vocab);
+  }
   if (dense) {
     sums.kd = add_dense_distillation(weights.distillation, targets.dense, kept.data(), vocab,
                                      weights.kd * factor, logits);
@@ -157,7 +170,8 @@ LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
     const float ratio = kept[static_cast<size_t>(i)] / static_cast<float>(weights.softcap);
     logits[i] *= 1.0F - ratio * ratio;
   }
-  sums.weighted = ce_weight * sums.ce + weights.kd * sums.kd + weights.z * sums.z;
+  sums.weighted = label_weight * term.loss + format_weight * sums.ce + weights.kd * sums.kd +
+                  weights.z * sums.z;
   return sums;
 }
 

@@ -1,10 +1,11 @@
 // The losses of one token and their gradient in its logits, fused. Pure; any thread.
 //
 //   ce     = -log q_y
+//   label  = ce, smoothed or focal if asked for: train/loss/label_loss.h
 //   kd     = how far q is from the teacher: train/loss/distillation.h, a file for each divergence
 //   z      = lse^2                                     de Brebisson & Vincent 2016; PaLM, section 5
 //   format = ce where y is a token of structure, else 0: train/loss/format_loss.h
-//   loss   = ce_weight' ce + kd_weight' kd + z_weight z + format_weight format
+//   loss   = ce_weight' label + kd_weight' kd + z_weight z + format_weight format
 //   (ce_weight', kd_weight') = (1, 0) where the teacher is unknown, (0, kd_weight) where the
 //   student wrote the label itself.
 #pragma once
@@ -14,6 +15,7 @@
 #include <span>
 
 #include "train/job/loss_spec.h"
+#include "train/loss/label_loss.h"
 
 namespace tristill::train {
 
@@ -24,6 +26,7 @@ struct LossWeights {
   double ce = 0.5;
   double kd = 0.5;
   double z = 1e-4;
+  LabelLoss label;
   double softcap = 0.0;
   job::DistillationSpec distillation;
   double format = 0.0;

@@ -11,6 +11,7 @@
 #include "train/optim/norm_pinning.h"
 #include "train/optim/ordered_sum.h"
 #include "train/optim/polarized.h"
+#include "train/optim/sgld.h"
 #include "train/optim/spin.h"
 
 namespace tristill::train {
@@ -53,6 +54,7 @@ OptimizerKind rule_for(OptimizerKind kind, const NamedParameter& parameter) {
 
 double intended_update(OptimizerKind kind, int64_t rows, int64_t cols, double lr) {
   if (kind == OptimizerKind::adamw || kind == OptimizerKind::spin) return lr;
+  if (kind == OptimizerKind::sgld) return 0;
   const auto out = static_cast<double>(rows);
   const auto in = static_cast<double>(cols);
   const double scale = kind == OptimizerKind::muon ? std::sqrt(std::max(1.0, out / in)) : 1.0;
@@ -73,7 +75,7 @@ Optimizer::Optimizer(const job::OptimizerSpec& spec, const std::vector<NamedPara
 void Optimizer::allocate(Slot& slot) const {
   const torch::NoGradGuard no_grad;
   const Tensor& parameter = slot.parameter.tensor;
-  slot.first = at::zeros_like(parameter);
+  if (slot.rule != OptimizerKind::sgld) slot.first = at::zeros_like(parameter);
   if (slot.rule == OptimizerKind::adamw) slot.second = at::zeros_like(parameter);
   if (spec_.norm_pinning && slot.parameter.is_matrix) {
     slot.rms = at::zeros({1}, parameter.options().requires_grad(false));
@@ -145,6 +147,9 @@ void Optimizer::move(Slot& slot, double lr_share, double decay_share, uint64_t s
                  .tunnel = spec_.spin_tunnel,
                  .absolute = spec_.spin_absolute},
                 seed);
+      break;
+    case OptimizerKind::sgld:
+      sgld_step(weight, grad, lr, spec_.sgld_temperature * lr_share, seed);
       break;
     case OptimizerKind::distillix_muon: distillix_muon_step(weight, slot.first, grad, lr); break;
   }

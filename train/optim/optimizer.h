@@ -1,6 +1,6 @@
 // The optimiser of a run: which rule moves which parameter, clipping, weight decay, what follows
 // the step (polarisation, norm pinning), and all state as plain tensors, so that a checkpoint
-// holds it whole. The rules are a file each: muon, adamw, spin, distillix_muon; polarized,
+// holds it whole. The rules are a file each: muon, adamw, spin, sgld, distillix_muon; polarized,
 // double_well, norm_pinning. The kind of the job is for the matrices of the blocks; embeddings and
 // norms are AdamW's, except that distillix_muon takes embeddings too. Trainer's thread only.
 #pragma once
@@ -22,7 +22,7 @@ namespace tristill::train {
 job::OptimizerKind rule_for(job::OptimizerKind kind, const NamedParameter& parameter);
 
 // What a rule is meant to move an element by in a step at rate lr, as rms; of [rows, cols].
-// A weight that moves far less gets no gradient.
+// A weight that moves far less gets no gradient. 0 of a rule whose steps are as large as gradients.
 double intended_update(job::OptimizerKind kind, int64_t rows, int64_t cols, double lr);
 
 // How the state is shared out: each rank keeps that of what it owns, and steps only that. Without
@@ -60,7 +60,7 @@ class Optimizer {
     NamedParameter parameter;
     job::OptimizerKind rule = job::OptimizerKind::adamw;
     // All undefined on ranks that do not own it:
-    torch::Tensor first, second;  // momentum or inertia; AdamW: both moments
+    torch::Tensor first, second;  // momentum or inertia; AdamW: both moments; sgld: neither
     torch::Tensor rms;  // [1], what norm pinning holds; set before the first step
   };
   // Calls visit(name, tensor) for each tensor of the state of a slot that has it.

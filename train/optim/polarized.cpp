@@ -1,6 +1,6 @@
 #include "train/optim/polarized.h"
 
-#include "train/optim/random_signs.h"
+#include "train/optim/random_draws.h"
 
 namespace tristill::train {
 

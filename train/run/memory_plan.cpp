@@ -120,7 +120,9 @@ class Walk {
     const bool tables_too = spec_.optimizer.kind == job::OptimizerKind::distillix_muon;
     const uint64_t second_moments =
         spec_.lora ? factors : others + (adamw ? matrices : 0) - (tables_too ? tables_size : 0);
-    plan_.optimizer = plan_.gradients + second_moments * kFloat;
+    const bool sgld = spec_.optimizer.kind == job::OptimizerKind::sgld;
+    const uint64_t first_moments = trained - (sgld ? matrices : 0);
+    plan_.optimizer = (first_moments + second_moments) * kFloat;
     plan_.derived = derived + tables() * derived_of(table_);
     const uint64_t rope = uint64_t{c_.max_context} * c_.head_dim * kFloat;
     // Tokens twice, labels, segments twice. Another batch is packed ahead, of 20 bytes a token:
@@ -278,8 +280,9 @@ class Walk {
       if (!m.trained) continue;
       const uint64_t square = std::min(m.rows, m.cols) * std::min(m.rows, m.cols) * compute_;
       const uint64_t muon = m.size() * (kFloat + 3 * compute_) + 3 * square;
-      const bool adamw = spec_.optimizer.kind == job::OptimizerKind::adamw;
-      most = std::max(most, adamw ? m.size() * kFloat : muon);
+      const bool plain = spec_.optimizer.kind == job::OptimizerKind::adamw ||
+                         spec_.optimizer.kind == job::OptimizerKind::sgld;
+      most = std::max(most, plain ? m.size() * kFloat : muon);
     }
     ledger_.release(waiting_sums());
     ledger_.touch(most, "optimizer");

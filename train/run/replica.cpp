@@ -22,6 +22,7 @@ LossWeights loss_weights(const job::TrainSpec& spec, const std::vector<uint8_t>&
   return {.ce = spec.loss.ce_weight,
           .kd = spec.loss.kd_weight,
           .z = spec.loss.z_loss,
+          .label = {spec.loss.label_smoothing, spec.loss.focal_gamma},
           .softcap = spec.model.logit_softcap,
           .distillation = spec.loss.distillation,
           .format = spec.loss.format_weight,

@@ -290,6 +290,24 @@ TEST(DeviceLoss, EveryDivergenceIsThatOfTheCpu) {
   }
 }
 
+TEST(DeviceLoss, SmoothedAndFocalLabelsAreThoseOfTheCpu) {
+  const Taught data;
+  const TwoTeachers teachers;
+  for (const LabelLoss form : {LabelLoss{.smoothing = 0.1}, LabelLoss{.focal_gamma = 2}}) {
+    for (const bool asked : {false, true}) {
+      SCOPED_TRACE(asked);
+      expect_same_loss({.ce = 0.4,
+                        .kd = 0.7,
+                        .z = 1e-3,
+                        .label = form,
+                        .softcap = 5,
+                        .format = 0.3,
+                        .structural = data.structural},
+                       asked ? teachers.targets() : DenseTargets{});
+    }
+  }
+}
+
 // Every other row has a list, of the others teachers say all; some labels are the student's words.
 TEST(DeviceLoss, TeachersInTheProcessTeachAsOnTheCpu) {
   using job::Divergence;

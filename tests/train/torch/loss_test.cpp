@@ -52,6 +52,47 @@ TEST(TokenLoss, GradientEqualsAutogradOfTheDefinition) {
   for (int i = 0; i < 50; ++i) EXPECT_NEAR(logits[i], z.grad()[i].item<double>(), 1e-5) << i;
 }
 
+// A listed token, a label of weight below 1 and a format weight, of each form of the label's loss.
+TEST(TokenLoss, SmoothedAndFocalLabelsAreTheirDefinitions) {
+  at::manual_seed(3);
+  const Tensor given = at::randn({50}, at::kDouble) * 2;
+  const std::vector<int32_t> ids = {17, 42};
+  const std::vector<float> logprobs = {std::log(0.5F), std::log(0.2F)};
+  std::vector<uint8_t> structural(50, 0);
+  structural[17] = 1;
+  for (const LabelLoss form :
+       {LabelLoss{.smoothing = 0.1}, LabelLoss{.focal_gamma = 2}, LabelLoss{.focal_gamma = 0.5}}) {
+    const Tensor z = given.clone().set_requires_grad(true);
+    const Tensor logp = at::log_softmax(z, 0);
+    const Tensor ce = -logp[17];
+    const Tensor asked = form.smoothing > 0
+                             ? (1 - form.smoothing) * ce - form.smoothing * logp.mean()
+                             : (1 - logp[17].exp()).pow(form.focal_gamma) * ce;
+    const Tensor expected =
+        reference_loss(z, 17, {17, 42}, {logprobs[0], logprobs[1]}, 0, 0.6, 1e-2) + 0.4 * asked +
+        0.3 * ce;
+    expected.backward();
+    std::vector<float> logits(50);
+    for (int i = 0; i < 50; ++i) logits[i] = z[i].item<float>();
+    const LossSums sums = token_loss(
+        logits.data(), 50, {17, ids.data(), logprobs.data(), 2},
+        {.ce = 0.4, .kd = 0.6, .z = 1e-2, .label = form, .format = 0.3, .structural = structural},
+        1.0F);
+    EXPECT_NEAR(sums.weighted, expected.item<double>(), 1e-5);
+    EXPECT_NEAR(sums.ce, ce.item<double>(), 1e-5);
+    for (int i = 0; i < 50; ++i) EXPECT_NEAR(logits[i], z.grad()[i].item<double>(), 1e-5) << i;
+  }
+}
+
+// Focal powers below 1 have no slope at p = 1: a label that is certain asks for nothing.
+TEST(TokenLoss, AFocalLabelThatIsCertainAsksForNothing) {
+  std::vector<float> logits = {0, 200, 0};
+  const LossSums sums =
+      token_loss(logits.data(), 3, {.label = 1}, {.z = 0, .label = {.focal_gamma = 0.5}}, 1.0F);
+  EXPECT_EQ(sums.weighted, 0);
+  EXPECT_EQ(logits, (std::vector<float>{0, 0, 0}));
+}
+
 TEST(TokenLoss, SoftcapIsInTheGradient) {
   const Tensor z = torch::tensor({1.0, -30.0, 25.0, 3.0}, at::kDouble).set_requires_grad(true);
   const Tensor capped = 10.0 * at::tanh(z / 10.0);

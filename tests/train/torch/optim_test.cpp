@@ -11,6 +11,7 @@
 #include "train/optim/optimizer.h"
 #include "train/optim/polarized.h"
 #include "train/optim/schedule.h"
+#include "train/optim/sgld.h"
 #include "train/optim/spin.h"
 
 namespace tristill::train {
@@ -67,6 +68,22 @@ TEST(Spin, AStepIsOneRateAndThreeInsideTheDeadZone) {
   const SpinRate seed{.lr = 1e-3, .momentum = 0.9, .threshold = 0.05, .absolute = true};
   spin_step(w, inertia, torch::tensor({1.0F, -2.0F}), seed, 1);
   expect_near(w, torch::tensor({-0.002F, -0.199F}), 1e-8);
+}
+
+TEST(Sgld, DescendsWithNoiseOfItsTemperature) {
+  const Tensor grad = normal({400, 500}, 1, 4);
+  Tensor still = at::zeros_like(grad);
+  sgld_step(still, grad, 0.1, 0, 7);
+  expect_near(still, grad * -0.1, 1e-8);
+  const auto noise = [&](uint64_t seed) {
+    Tensor w = at::zeros_like(grad);
+    sgld_step(w, at::zeros_like(grad), 0.1, 0.05, seed);
+    return w;
+  };
+  EXPECT_NEAR(noise(7).std().item<double>(), std::sqrt(2 * 0.1 * 0.05), 1e-3);
+  EXPECT_NEAR(noise(7).mean().item<double>(), 0, 1e-3);
+  EXPECT_TRUE(noise(7).equal(noise(7)));
+  EXPECT_FALSE(noise(7).equal(noise(8)));
 }
 
 TEST(Spin, InertiaKeepsASpinUntilSeveralGradientsAskOtherwise) {
@@ -191,7 +208,7 @@ TEST(Schedule, TwoStagesDropAtHalfOfTheBudget) {
 
 // Every kind and every force, as specs.
 std::vector<job::OptimizerSpec> all_specs() {
-  std::vector<job::OptimizerSpec> all(7);
+  std::vector<job::OptimizerSpec> all(8);
   all[1].kind = OptimizerKind::adamw;
   all[2].kind = OptimizerKind::spin;
   all[2].lr = 1e-3;
@@ -200,6 +217,8 @@ std::vector<job::OptimizerSpec> all_specs() {
   all[4].polarize = job::Polarize::polarized;
   all[5].polarize = job::Polarize::double_well;
   all[6].norm_pinning = true;
+  all[7].kind = OptimizerKind::sgld;
+  all[7].lr = 1e-2;
   return all;
 }
 
@@ -238,7 +257,7 @@ TEST(Optimizer, EveryKindGoesOnFromItsStateToTheBit) {
     EXPECT_TRUE(straight.matrix.equal(parts.matrix)) << static_cast<int>(spec.kind);
     EXPECT_TRUE(straight.table.equal(parts.table)) << static_cast<int>(spec.kind);
     EXPECT_TRUE(straight.gain.equal(parts.gain)) << static_cast<int>(spec.kind);
-    saved.erase("optimizer.first.m");
+    saved.erase("optimizer.first.t");
     EXPECT_FALSE(second.load_state(saved));
   }
 }

@@ -93,6 +93,7 @@ def optimizer_methods():
                 polarize_absolute=True, polarize_target=0.01, polarize_strength=0.1),
         stepped("spin", kind="spin"),
         stepped("sgld", kind="sgld"),
+        stepped("fogzo", fogzo_beta=0.999),
         stepped("distillix_spin", kind="spin", spin_absolute=True, spin_threshold=0.05),
     ]
 

@@ -111,6 +111,7 @@ TEST(TrainSpecFields, NumbersOutsideTheirRangeAreRefused) {
                 {"/optimizer/spin_tunnel", 0, 100},
                 {"/optimizer/spin_momentum", 0, 0.9999},
                 {"/optimizer/sgld_temperature", 0, 100},
+                {"/optimizer/fogzo_beta", 0.5, 1},
                 {"/lora/alpha", 1e-3, 1e6},
                 {"/init_scale", 1e-9, 1e3},
                 {"/loss/ce_weight", 0, 1e3},

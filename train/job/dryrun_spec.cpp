@@ -39,6 +39,10 @@ Result<DryRunSpec> read_dryrun(const json& object) {
     return refused("job.teaching",
                    " is not counted by a dry run, which tries the student alone; leave it out");
   }
+  if (train->optimizer.fogzo_beta < 1) {
+    return refused("job.optimizer.fogzo_beta",
+                   " below 1 is not counted by a dry run, whose steps have one pass; leave it out");
+  }
   spec.job = std::move(*train);
   return spec;
 }

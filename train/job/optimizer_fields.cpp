@@ -100,6 +100,7 @@ void read_optimizer(Fields& fields, OptimizerSpec& optimizer) {
                    optimizer.kind == OptimizerKind::muon ||
                        optimizer.newton_schulz_steps == defaults.newton_schulz_steps,
                    "optimizer.kind muon", {"newton_schulz_steps"});
+  fields.real("fogzo_beta", 0.5, 1, optimizer.fogzo_beta);
   read_schedule(fields, optimizer);
   read_forces(fields, optimizer);
 }
@@ -132,6 +133,9 @@ Result<void> check_optimizer(const OptimizerSpec& optimizer, bool quantized) {
   if (optimizer.kind == OptimizerKind::spin && optimizer.weight_decay > 0) {
     return bad("weight_decay", "has no place in the spin solver's fixed steps; set it to 0");
   }
+  if (!quantized && optimizer.fogzo_beta < 1) {
+    return bad("fogzo_beta", "is for ternary weights; set it to 1 or quantized to true");
+  }
   if (!quantized && optimizer.polarize != Polarize::off) {
     return bad("polarize", "is for ternary weights; set it to off or quantized to true");
   }
@@ -149,6 +153,7 @@ json optimizer_json(const OptimizerSpec& s) {
               {"grad_clip", s.grad_clip},
               {"schedule", name_of(kSchedules, s.schedule)},
               {"warmup", s.warmup},
+              {"fogzo_beta", s.fogzo_beta},
               {"polarize", name_of(kPolarize, s.polarize)},
               {"norm_pinning", s.norm_pinning}};
   if (s.kind != OptimizerKind::adamw) out["lr"] = s.lr;

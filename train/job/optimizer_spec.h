@@ -36,6 +36,8 @@ struct OptimizerSpec {
   double second_peak = 2.0 / 3.0;  // two_stage: peak of the second line over the first's
   WeightDecaySchedule weight_decay_schedule = WeightDecaySchedule::constant;
 
+  double fogzo_beta = 1.0;  // 1: gradients are the straight-through estimator's
+
   // Lengths are in units of gamma = mean|W| unless absolute.
   Polarize polarize = Polarize::off;
   double polarize_target = 1.0;

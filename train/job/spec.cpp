@@ -196,6 +196,11 @@ Result<void> check_together(const TrainSpec& spec) {
   if (auto ok = check_lora(spec); !ok) return ok;
   if (auto ok = check_optimizer(spec.optimizer, spec.quantized); !ok) return ok;
   if (auto ok = check_first_weights(spec); !ok) return ok;
+  if (spec.optimizer.fogzo_beta < 1 && spec.teaching.relation_weight > 0) {
+    return wrong("optimizer.fogzo_beta",
+                 "optimizer.fogzo_beta compares losses of tokens, which "
+                 "teaching.relation_weight's is not; leave one of them out");
+  }
   const bool trained = spec.tokenizer.is_trained();
   const uint32_t padded = (spec.tokenizer.vocab_size + 63) / 64 * 64;
   if (trained &&

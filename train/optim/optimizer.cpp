@@ -25,13 +25,6 @@ uint64_t seed_of(int64_t step, size_t slot, uint64_t force) {
   return (static_cast<uint64_t>(step) << 24U) ^ (static_cast<uint64_t>(slot) << 2U) ^ force;
 }
 
-std::vector<double> squares_of(const std::vector<Tensor>& gradients) {
-  if (!gradients.empty() && device::takes(gradients[0])) return device::sums_of_squares(gradients);
-  std::vector<double> squares;
-  for (const Tensor& gradient : gradients) squares.push_back(sum_of_squares(gradient.contiguous()));
-  return squares;
-}
-
 double count_zeros(const std::vector<Tensor>& gradients) {
   double zeros = 0;
   if (!gradients.empty() && device::takes(gradients[0])) {
@@ -103,7 +96,7 @@ double Optimizer::gradient_norm() {
     of_matrices.push_back(grad);
     elements += static_cast<double>(grad.numel());
   }
-  const std::vector<double> found = squares_of(gradients);
+  const std::vector<double> found = sums_of_squares(gradients);
   for (size_t i = 0; i < found.size(); ++i) squares[places[i]] = found[i];
   zeros = count_zeros(of_matrices);
   if (share_.ranks != nullptr) share_.ranks->add_up(numbers);

@@ -52,6 +52,9 @@ class Optimizer {
   // Called by all ranks: what rank 0 loaded, or a new state, goes to its owners.
   void scatter_state();
 
+  // Taken by this optimiser and by those whose state it goes on from.
+  int64_t steps() const { return steps_; }
+
   // Share of exactly zero elements in the last gradients of the matrices.
   double zero_gradient_fraction() const { return zero_gradients_; }
 

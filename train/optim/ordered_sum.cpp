@@ -3,10 +3,10 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "base/check.h"
 #include "model/kernels/kernels.h"
+#include "train/device/ops.h"
 
 namespace tristill::train {
 
@@ -27,6 +27,15 @@ double sum_of_squares(const torch::Tensor& x) {
   double total = 0;
   for (const float sum : sums) total += static_cast<double>(sum);
   return total;
+}
+
+std::vector<double> sums_of_squares(const std::vector<torch::Tensor>& tensors) {
+  if (!tensors.empty() && device::takes(tensors[0])) return device::sums_of_squares(tensors);
+  std::vector<double> squares;
+  for (const torch::Tensor& tensor : tensors) {
+    squares.push_back(sum_of_squares(tensor.contiguous()));
+  }
+  return squares;
 }
 
 }  // namespace tristill::train

@@ -4,9 +4,14 @@
 
 #include <torch/types.h>
 
+#include <vector>
+
 namespace tristill::train {
 
-// sum x_i^2 of a contiguous fp32 tensor.
+// sum x_i^2 of a contiguous fp32 tensor of the CPU.
 double sum_of_squares(const torch::Tensor& x);
+
+// Of each of several fp32 tensors of one device, on which the order is the device's.
+std::vector<double> sums_of_squares(const std::vector<torch::Tensor>& tensors);
 
 }  // namespace tristill::train

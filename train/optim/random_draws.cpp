@@ -2,6 +2,8 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <cmath>
+
 #include "base/random.h"
 
 namespace tristill::train {
@@ -24,6 +26,11 @@ torch::Tensor sign_or_random(const torch::Tensor& x, uint64_t seed) {
   const torch::Tensor none = signs.eq(0);
   if (!none.any().item<bool>()) return signs;
   return at::where(none, random_signs(x, seed), signs);
+}
+
+torch::Tensor random_uniforms(const torch::Tensor& like, uint64_t seed) {
+  const torch::Tensor drawn = at::rand(like.sizes(), generator_of(seed), at::device(at::kCPU));
+  return drawn.sub_(0.5).mul_(std::sqrt(12.0)).to(like.options());
 }
 
 torch::Tensor random_normals(const torch::Tensor& like, uint64_t seed) {

@@ -14,7 +14,8 @@ torch::Tensor random_signs(const torch::Tensor& like, uint64_t seed);
 // sign(x), and a random sign where x is 0.
 torch::Tensor sign_or_random(const torch::Tensor& x, uint64_t seed);
 
-// Of the standard normal distribution.
+// Of mean 0 and variance 1: normal, and uniform over +-sqrt(3).
 torch::Tensor random_normals(const torch::Tensor& like, uint64_t seed);
+torch::Tensor random_uniforms(const torch::Tensor& like, uint64_t seed);
 
 }  // namespace tristill::train

@@ -18,32 +18,54 @@ Gradients take_gradients(const Student& student, const LossSums& sums) {
   return taken;
 }
 
-}  // namespace
-
-Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& weights,
-                       const MicroBatches& share, bool record_gains, Teachers* teachers) {
+// Calls take(micro_batch, its number, what losses are divided by) for each one of the share.
+template <class Take>
+void each_of_share(const Batch& batch, const LossWeights& weights, const MicroBatches& share,
+                   Teachers* teachers, const Take& take) {
   const int64_t rows = batch.tokens.size(0);
   CHECK(rows % share.count == 0 && share.count % share.ranks == 0);
   const int64_t part = rows / share.count;
   const int64_t own = share.count / share.ranks;
   LabelCounts counts = count_labels(batch.labels, weights);
   counts.parts = share.count;
-  GradientTree tree;
-  for (int64_t i = 0; i < own; ++i) {
-    const int64_t first = (share.rank * own + i) * part;
-    student.record_gains(record_gains && i == 0);
-    LossSums sums;
-    Batch micro = rows_of(batch, first, first + part);
+  for (int64_t i = share.rank * own; i < (share.rank + 1) * own; ++i) {
+    Batch micro = rows_of(batch, i * part, (i + 1) * part);
     if (teachers != nullptr) teachers->teach(micro);
-    student.loss(micro, weights, sums, counts).backward();
-    tree.add(take_gradients(student, sums));
+    take(micro, i, counts);
   }
-  student.record_gains(false);
+}
+
+}  // namespace
+
+Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& weights,
+                       const MicroBatches& share, bool record_gains, Teachers* teachers) {
+  GradientTree tree;
+  student.record_gains(record_gains);
+  each_of_share(batch, weights, share, teachers,
+                [&](const Batch& micro, int64_t, const LabelCounts& counts) {
+                  LossSums sums;
+                  student.loss(micro, weights, sums, counts).backward();
+                  student.record_gains(false);
+                  tree.add(take_gradients(student, sums));
+                });
   Gradients sum = tree.take();
   if (weights.scale != 1) {
     for (torch::Tensor& tensor : sum.tensors) tensor.mul_(1 / weights.scale);
   }
   return sum;
+}
+
+torch::Tensor losses_of(Student& student, const Batch& batch, const LossWeights& weights,
+                        const MicroBatches& share, Teachers* teachers) {
+  const torch::NoGradGuard no_grad;
+  torch::Tensor losses = at::zeros({share.count}, at::kDouble);
+  each_of_share(batch, weights, share, teachers,
+                [&](const Batch& micro, int64_t i, const LabelCounts& counts) {
+                  LossSums sums;
+                  student.loss(micro, weights, sums, counts);
+                  losses.data_ptr<double>()[i] = sums.weighted;
+                });
+  return losses;
 }
 
 }  // namespace tristill::train

@@ -24,4 +24,9 @@ struct MicroBatches {
 Gradients gradients_of(Student& student, const Batch& batch, const LossWeights& weights,
                        const MicroBatches& share, bool record_gains, Teachers* teachers = nullptr);
 
+// The sums of the losses of each micro-batch, [count] fp64 in their order, without gradients; 0 of
+// those of other ranks.
+torch::Tensor losses_of(Student& student, const Batch& batch, const LossWeights& weights,
+                        const MicroBatches& share, Teachers* teachers = nullptr);
+
 }  // namespace tristill::train

@@ -1,8 +1,12 @@
 #include "train/run/replica.h"
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
 #include "base/check.h"
 #include "train/loss/format_loss.h"
-#include "train/run/gradient_step.h"
+#include "train/optim/ordered_sum.h"
 #include "train/run/job_student.h"
 #include "train/run/precision.h"
 #include "train/teach/on_policy.h"
@@ -98,17 +102,62 @@ Batch Replica::next_batch() {
   return batch;
 }
 
-StepReport Replica::take_step(double lr_share, double decay_share, bool record_gains) {
+// Over all ranks, in the order of the parameters.
+double Replica::matrix_gradient_norm(const std::vector<GuidedProbe::Matrix>& owned) {
+  std::vector<torch::Tensor> gradients;
+  for (const auto& matrix : owned) gradients.push_back(matrix.weight.grad());
+  const std::vector<double> squares = sums_of_squares(gradients);
+  torch::Tensor all = at::zeros({static_cast<int64_t>(student_.parameters().size())}, at::kDouble);
+  auto* numbers = all.data_ptr<double>();
+  for (size_t i = 0; i < owned.size(); ++i) numbers[owned[i].place] = squares[i];
+  ranks_.add_up(all);
+  return std::sqrt(std::accumulate(numbers, numbers + all.numel(), 0.0));
+}
+
+double Replica::loss_of(const Batch& batch, const LossWeights& weights) {
+  exchange_.spread();
+  torch::Tensor losses = losses_of(student_, batch, weights, share_of_batch(), teachers());
+  ranks_.add_up(losses);
+  const auto* numbers = losses.data_ptr<double>();
+  const int64_t labels = count_labels(batch.labels, weights).labelled;
+  return std::accumulate(numbers, numbers + losses.numel(), 0.0) /
+         static_cast<double>(std::max<int64_t>(labels, 1));
+}
+
+// After reduce: this rank's parameters have gradients. What is derived of the weights is old
+// afterwards, as it is after a step of the optimiser.
+void Replica::probe_gradients(const Batch& batch, const LossWeights& weights, double guidance) {
+  std::vector<GuidedProbe::Matrix> owned;
+  for (size_t i = 0; i < student_.parameters().size(); ++i) {
+    const NamedParameter& parameter = student_.parameters()[i];
+    if (parameter.is_matrix && parameter.tensor.grad().defined()) {
+      owned.push_back({parameter.tensor, i});
+    }
+  }
+  const double norm = matrix_gradient_norm(owned);
+  if (!std::isfinite(norm) || norm == 0) return;  // the optimiser leaves such a step out
+  const auto steps = static_cast<uint64_t>(optimizer_.steps());
+  GuidedProbe probe(owned, norm, guidance, (spec_.seed << 32U) ^ steps);
+  probe.move_to(1);
+  const double up = loss_of(batch, weights);
+  probe.move_to(-1);
+  const double down = loss_of(batch, weights);
+  probe.move_to(0);
+  probe.give_gradients(up, down);
+}
+
+StepReport Replica::take_step(const StepShares& shares, bool record_gains) {
   LossWeights weights = loss_weights(spec_, structural_);
   weights.scale = loss_scale_.scale();
-  Gradients branch = gradients_of(
-      student_, next_batch(), weights, {spec_.micro_batches, ranks_.rank(), ranks_.size()},
-      record_gains && ranks_.leads(), teachers_.empty() ? nullptr : &teachers_);
+  const Batch batch = next_batch();
+  Gradients branch = gradients_of(student_, batch, weights, share_of_batch(),
+                                  record_gains && ranks_.leads(), teachers());
   int64_t votes = stop_ ? 1 : 0;
   StepReport report;
   report.sums = exchange_.reduce(std::move(branch), votes);
   report.stop_wanted = votes > 0;
-  report.norm = optimizer_.step(lr_share, decay_share);
+  if (spec_.optimizer.fogzo_beta < 1) probe_gradients(batch, weights, shares.guidance);
+  report.norm = optimizer_.step(shares.lr, shares.decay);
   report.overflowed = loss_scale_.count(report.sums.weighted, report.norm);
   return report;
 }
@@ -126,9 +175,9 @@ void Replica::share() {
   take_share();
 }
 
-StepReport Replica::step(double lr_share, double decay_share, bool record_gains) {
-  tell(Order::step, lr_share, decay_share);
-  return take_step(lr_share, decay_share, record_gains);
+StepReport Replica::step(const StepShares& shares, bool record_gains) {
+  tell(Order::step, shares.lr, shares.decay, shares.guidance);
+  return take_step(shares, record_gains);
 }
 
 void Replica::refresh(const QuantizationPoint& point) {
@@ -157,7 +206,7 @@ int Replica::follow() {
     const double b = numbers[2];
     switch (static_cast<Order>(numbers[0])) {
       case Order::share: take_share(); break;
-      case Order::step: take_step(a, b, false); break;
+      case Order::step: take_step({a, b, numbers[3]}, false); break;
       case Order::refresh:
         take_refresh({static_cast<uint32_t>(a), static_cast<uint32_t>(b), numbers[3]});
         break;

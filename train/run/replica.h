@@ -14,7 +14,9 @@
 #include "train/distributed/rank_group.h"
 #include "train/distributed/shard_exchange.h"
 #include "train/job/spec.h"
+#include "train/optim/fogzo.h"
 #include "train/optim/optimizer.h"
+#include "train/run/gradient_step.h"
 #include "train/run/loss_scale.h"
 #include "train/run/quantization.h"
 #include "train/run/training_data.h"
@@ -22,6 +24,12 @@
 #include "train/teach/teachers.h"
 
 namespace tristill::train {
+
+// What schedules give a step: shares of the learning rate and of weight decay, and how much of a
+// gradient's direction is the straight-through estimator's (train/optim/fogzo.h).
+struct StepShares {
+  double lr = 1, decay = 1, guidance = 1;
+};
 
 struct StepReport {
   LossSums sums;
@@ -47,7 +55,7 @@ class Replica {
   // everybody's.
   void share();
   // The next batch, from the data to the stepped weights; refresh follows.
-  StepReport step(double lr_share, double decay_share, bool record_gains);
+  StepReport step(const StepShares& shares, bool record_gains);
   // Derives what the next step computes with.
   void refresh(const QuantizationPoint& point);
   // Rank 0 then has all latents, to look at, evaluate and export.
@@ -64,7 +72,14 @@ class Replica {
   enum class Order { share, step, refresh, gather_weights, gather_state, finish };
   static constexpr int kNumbers = 3;
   void tell(Order order, double a = 0, double b = 0, double c = 0);
-  StepReport take_step(double lr_share, double decay_share, bool record_gains);
+  StepReport take_step(const StepShares& shares, bool record_gains);
+  void probe_gradients(const Batch& batch, const LossWeights& weights, double guidance);
+  double matrix_gradient_norm(const std::vector<GuidedProbe::Matrix>& owned);
+  double loss_of(const Batch& batch, const LossWeights& weights);
+  MicroBatches share_of_batch() const {
+    return {spec_.micro_batches, ranks_.rank(), ranks_.size()};
+  }
+  Teachers* teachers() { return teachers_.empty() ? nullptr : &teachers_; }
   Batch next_batch();
   void take_share();
   void take_refresh(const QuantizationPoint& point);

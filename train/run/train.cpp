@@ -394,7 +394,8 @@ void TrainRun::train_step() {
   const double progress = fraction();
   const double multiplier = schedule_multiplier(spec_.optimizer, progress, step_share());
   const double decay_share = decay_multiplier(spec_.optimizer, progress);
-  const auto [sums, norm, stop_wanted, overflowed] = replica_.step(multiplier, decay_share, looks);
+  const StepShares shares{multiplier, decay_share, guidance(spec_.optimizer.fogzo_beta, progress)};
+  const auto [sums, norm, stop_wanted, overflowed] = replica_.step(shares, looks);
   stop_wanted_ = stop_wanted;
   ++step_;
   tokens_ += static_cast<double>(sums.tokens);

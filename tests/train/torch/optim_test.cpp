@@ -6,6 +6,7 @@
 #include "train/optim/adamw.h"
 #include "train/optim/distillix_muon.h"
 #include "train/optim/double_well.h"
+#include "train/optim/fogzo.h"
 #include "train/optim/muon.h"
 #include "train/optim/norm_pinning.h"
 #include "train/optim/optimizer.h"
@@ -68,6 +69,50 @@ TEST(Spin, AStepIsOneRateAndThreeInsideTheDeadZone) {
   const SpinRate seed{.lr = 1e-3, .momentum = 0.9, .threshold = 0.05, .absolute = true};
   spin_step(w, inertia, torch::tensor({1.0F, -2.0F}), seed, 1);
   expect_near(w, torch::tensor({-0.002F, -0.199F}), 1e-8);
+}
+
+// On a quadratic, which a difference of losses measures exactly, the estimate along the gradient is
+// the gradient, whatever was claimed about its length.
+TEST(Fogzo, AlongAGradientTheLossGivesItsTrueLength) {
+  const Tensor target = normal({8, 16}, 1, 5);
+  Tensor weight = normal({8, 16}, 1, 6).set_requires_grad(true);
+  const auto loss = [&] { return (weight - target).square().sum().item<double>(); };
+  const Tensor gradient = 2 * (weight.detach() - target);
+  weight.mutable_grad() = gradient * 7;
+  const Tensor before = weight.detach().clone();
+  GuidedProbe probe({{weight, 0}}, weight.grad().norm().item<double>(), 1, 3);
+  probe.move_to(1);
+  EXPECT_FALSE(weight.equal(before));
+  const double up = loss();
+  probe.move_to(-1);
+  const double down = loss();
+  probe.move_to(0);
+  EXPECT_TRUE(weight.equal(before));
+  probe.give_gradients(up, down);
+  EXPECT_TRUE(at::allclose(weight.grad(), gradient, 1e-3, 1e-3));
+}
+
+// With noise alone it has the mean that the loss has, not the straight-through estimator's.
+TEST(Fogzo, NoiseMakesTheEstimateThatOfTheLoss) {
+  const Tensor slope = normal({2, 3}, 1, 8);
+  Tensor weight = at::ones({2, 3}).set_requires_grad(true);
+  Tensor sum = at::zeros({2, 3});
+  constexpr int kProbes = 4000;
+  for (uint64_t seed = 0; seed < kProbes; ++seed) {
+    weight.mutable_grad() = at::ones({2, 3});
+    GuidedProbe probe({{weight, 0}}, std::sqrt(6.0), 0.5, seed);
+    double losses[2];
+    for (const int side : {1, -1}) {
+      probe.move_to(side);
+      losses[side < 0] = (weight * slope).sum().item<double>();
+    }
+    probe.move_to(0);
+    probe.give_gradients(losses[0], losses[1]);
+    sum = sum + weight.grad();
+  }
+  // b (slope . v) v + (1 - b) slope, of the direction v that was claimed.
+  const Tensor expected = 0.5 * slope.sum() / 6 * at::ones({2, 3}) + 0.5 * slope;
+  EXPECT_LT((sum / kProbes - expected).abs().max().item<double>(), 0.15) << sum / kProbes;
 }
 
 TEST(Sgld, DescendsWithNoiseOfItsTemperature) {

@@ -202,6 +202,26 @@ TEST_F(RanksRunTest, RanksWithEveryRuleEqualOne) {
   }
 }
 
+// Losses on both sides of the weights are measured by all, and going on draws what was drawn.
+TEST_F(RanksRunTest, RanksThatProbeGradientsEqualOne) {
+  auto file = job(1);
+  file.train().optimizer.fogzo_beta = 0.9;
+  const auto one = place("one", file);
+  file.train().ranks = file.train().threads = 2;
+  file.train().checkpoint_seconds = 0;
+  const auto two = place("two", file);
+  ASSERT_EQ(await(start(one)), kExitOk);
+  ASSERT_EQ(await(start(two)), kExitOk);
+  expect_same_run(one, two);
+  fs::remove_all(two.checkpoints() / "00000010");
+  fs::remove(two.model());
+  ASSERT_EQ(await(start(two)), kExitOk);
+  EXPECT_EQ(*read_file(one.model()), *read_file(two.model()));
+  const auto plain = place("plain", job(1));
+  ASSERT_EQ(await(start(plain)), kExitOk);
+  EXPECT_NE(*read_file(one.model()), *read_file(plain.model()));
+}
+
 // Factors go in fp32; the base goes once, from the rank that read it.
 TEST_F(RanksRunTest, RanksThatAdaptAModelEqualOne) {
   auto file = job(1);

@@ -14,55 +14,37 @@ import hashlib
 import json
 import pathlib
 import statistics
-import subprocess
-import sysconfig
 import tempfile
 
-SOURCE = pathlib.Path(__file__).resolve().parent.parent
+from training.jobs import SOURCE, Workplace, python_stdlib, starter_plan
 
 
-def job(model, ranks, steps):
-    return {
-        "id": "ftjob-ranks",
-        "spec": {
-            "kind": "train", "name": "ranks", "model": model, "batch_tokens": 8192,
-            "sequence_length": 512, "micro_batches": 4, "ranks": ranks, "threads": ranks,
-            "log_every": 2, "eval_tokens": 0, "tokenizer": {"from_model": "starter"},
-            "budget": {"max_steps": steps}, "data": {"corpora": [{"name": "asyncio"}]},
-            "checkpoint_seconds": 3600},
-        "corpora": [{"source": {"name": "asyncio"},
-                     "path": sysconfig.get_path("stdlib") + "/asyncio"}],
-        "tokenizer_model": str(SOURCE / "assets/starter.gguf")}
+def plan(name, model, ranks, steps):
+    return starter_plan(name, model, budget={"max_steps": steps}, batch_tokens=8192,
+                        sequence_length=512, micro_batches=4, ranks=ranks, threads=ranks,
+                        log_every=2)
 
 
-def start(binaries, folder, model, ranks, steps):
-    folder.mkdir()
-    (folder / "job.json").write_text(json.dumps(job(model, ranks, steps)))
-    return subprocess.Popen([binaries / "tristill-worker", folder], stderr=subprocess.DEVNULL)
-
-
-def finish(process, folder):
-    """The median tokens a second without the first, and the model's hash."""
-    if process.wait() != 0:
-        raise SystemExit((folder / "events.jsonl").read_text().splitlines()[-1])
-    events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
-    speeds = [event["numbers"]["tokens_per_second"] for event in events
-              if "tokens_per_second" in event.get("numbers", {})]
-    model = (folder / "student.gguf").read_bytes()
-    return statistics.median(speeds[1:]), hashlib.sha256(model).hexdigest()
+def measured(place, plans):
+    """The tokens a second of each of the plans, run side by side, and its model's hash."""
+    found = []
+    for one, run in place.run_all(plans, len(plans)):
+        if run["outcome"] != "succeeded":
+            raise SystemExit(f"{one.name} {run['outcome']}: {run['message']}")
+        model = (place.folder_of(one.name) / "student.gguf").read_bytes()
+        found.append((run["tokens_per_second"], hashlib.sha256(model).hexdigest()))
+    return found
 
 
 def one_round(given, model):
-    with tempfile.TemporaryDirectory() as name:
-        root = pathlib.Path(name)
-        one, one_hash = finish(start(given.bin, root / "one", model, 1, given.steps), root / "one")
-        many, many_hash = finish(start(given.bin, root / "many", model, given.ranks, given.steps),
-                                 root / "many")
-        apart = [root / f"apart{i}" for i in range(given.ranks)]
-        running = [start(given.bin, folder, model, 1, given.steps) for folder in apart]
-        cores = sum(finish(process, folder)[0] for process, folder in zip(running, apart))
-    return {"one": one, "ranks": many, "ratio": many / one, "cores": cores / one,
-            "same_bytes": one_hash == many_hash}
+    with tempfile.TemporaryDirectory() as folder:
+        place = Workplace(given.bin, folder, python_stdlib() / "asyncio")
+        [(one, one_hash)] = measured(place, [plan("one", model, 1, given.steps)])
+        [(many, many_hash)] = measured(place, [plan("many", model, given.ranks, given.steps)])
+        apart = measured(place, [plan(f"apart{i}", model, 1, given.steps)
+                                 for i in range(given.ranks)])
+    return {"one": one, "ranks": many, "ratio": many / one,
+            "cores": sum(speed for speed, _ in apart) / one, "same_bytes": one_hash == many_hash}
 
 
 def main():

@@ -11,60 +11,21 @@ writes its events; PyTorch gets random tokens, in bf16 autocast and in fp32: the
 import argparse
 import json
 import pathlib
-import socket
 import statistics
 import subprocess
 import tempfile
-import time
-import urllib.request
 
-SOURCE = pathlib.Path(__file__).resolve().parent.parent
+from training.jobs import SOURCE, Workplace, python_stdlib, starter_plan
+
 BATCH, LENGTH = 8192, 512
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def call(port, path, body=None):
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data,
-                                     {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return answer.read().decode()
-
-
 def ours(binaries, model, seconds, threads):
-    """The median of what the job's events report, without the first."""
-    job = {"kind": "train", "name": "speed", "model": model, "batch_tokens": BATCH,
-           "sequence_length": LENGTH, "threads": threads, "log_every": 5, "eval_tokens": 0,
-           "tokenizer": {"from_model": "starter"}, "budget": {"max_seconds": seconds},
-           "data": {"corpora": [{"name": "python-stdlib"}]}, "checkpoint_seconds": 3600}
-    port = free_port()
-    with tempfile.TemporaryDirectory() as data:
-        daemon = subprocess.Popen(
-            [binaries / "tristilld", "--port", str(port), "--data", data, "--model",
-             SOURCE / "assets/starter.gguf", "--log-level", "error"])
-        try:
-            for _ in range(100):
-                try:
-                    call(port, "/health")
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            made = json.loads(call(port, "/jobs", job))
-            while json.loads(call(port, f"/jobs/{made['id']}"))["status"] not in (
-                    "succeeded", "failed", "cancelled"):
-                time.sleep(1)
-            events = next(pathlib.Path(data).glob(f"**/{made['id']}/events.jsonl")).read_text()
-        finally:
-            daemon.terminate()
-            daemon.wait()
-    speeds = [event["numbers"]["tokens_per_second"] for event in map(json.loads, events.split("\n")
-              [:-1]) if "tokens_per_second" in event.get("numbers", {})]
-    return statistics.median(speeds[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        place = Workplace(binaries, folder, python_stdlib())
+        return place.run(starter_plan(
+            "speed", model, budget={"max_seconds": seconds}, batch_tokens=BATCH,
+            sequence_length=LENGTH, threads=threads, log_every=5))["tokens_per_second"]
 
 
 def theirs(python, model_file, seconds, threads, precision):

@@ -16,6 +16,7 @@ import time
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
 TOKENIZER_JOB = "ftjob-tokenizer"
+STARTER = SOURCE / "assets/starter.gguf"
 ENDED = ("succeeded", "paused")
 POLL_SECONDS = 0.25
 
@@ -51,6 +52,7 @@ class Plan:
     spec: dict
     shards: tuple = ()  # trace shards
     teachers: tuple = ()  # model files, as the spec's teaching.teachers
+    tokenizer: pathlib.Path = None  # the model file of the spec's tokenizer.from_model
 
 
 @dataclasses.dataclass
@@ -141,6 +143,8 @@ class Workplace:
                "teachers": [str(teacher) for teacher in plan.teachers],
                "corpora": [{"source": source, "path": str(self.corpus)}
                            for source in plan.spec["data"]["corpora"]]}
+        if plan.tokenizer:
+            job["tokenizer_model"] = str(plan.tokenizer)
         if plan.spec.get("tokenizer", {}).get("from_job"):
             job["tokenizer_pieces"] = str(self.folder_of(TOKENIZER_JOB) / "tokenizer.model")
         return job
@@ -153,6 +157,15 @@ def train_spec(model, steps, **changes):
             "data": {"corpora": [{"name": "python-stdlib"}], "fim_rate": 0},
             "budget": {"max_steps": steps}, "checkpoint_seconds": 120}
     return merged(base, changes)
+
+
+def starter_plan(name, model, **changes):
+    """A train job with the starter model's tokenizer and nothing but steps in its seconds, for
+    speeds; changes give its budget."""
+    spec = train_spec(model, 0, tokenizer=None, budget=None, checkpoint_seconds=3600,
+                      eval_tokens=0, data={"fim_rate": None})
+    return Plan(name, merged(spec | {"tokenizer": {"from_model": "starter"}}, changes),
+                tokenizer=STARTER)
 
 
 def read_events(folder):

@@ -27,8 +27,8 @@ def python_stdlib():
              for folder in pathlib.Path(prefix).glob("python3.*")
              if folder.name[8:].isdigit() and (folder / "os.py").exists()]
     if not found:
-        raise SystemExit("no standard library of a python3 in /usr/lib; install python3, or give "
-                         "--corpus FOLDER")
+        raise SystemExit("no standard library of a python3 in /usr/lib; install python3 (--corpus "
+                         "FOLDER names another, where that is an option)")
     return max(found, key=lambda folder: int(folder.name[8:]))
 
 

@@ -153,6 +153,7 @@ Result<Job> JobRoutes::accept(const Request& request) {
   }
   auto spec = job::parse_job_spec(request.body);
   if (!spec) return spec.error();
+  if (auto ok = job::check_idle(*spec); !ok) return ok.error();
   if (auto inputs = resolve_inputs("", *spec, parts_.inputs); !inputs) return inputs.error();
   return parts_.store.add({.name = name_of(*spec),
                            .spec = job::format_job_spec(*spec),

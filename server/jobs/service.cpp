@@ -83,7 +83,8 @@ bool JobService::uses_traces(std::string_view name) const {
                                 JobState::paused, JobState::cancelling});
   return std::ranges::any_of(jobs, [&](const Job& job) {
     const auto spec = job::parse_job_spec(job.spec);
-    const auto* train = spec ? std::get_if<job::TrainSpec>(&*spec) : nullptr;
+    if (!spec) return true;  // of another version: it may
+    const auto* train = std::get_if<job::TrainSpec>(&*spec);
     return train != nullptr &&
            std::ranges::find(train->data.traces, name) != train->data.traces.end();
   });

@@ -84,6 +84,8 @@ TEST(TensorNames, TheLlamaFamilysAreKnown) {
   EXPECT_EQ(our_name("model.embed_tokens.weight"), "token_embd.weight");
   EXPECT_EQ(our_name("model.layers.17.self_attn.o_proj.weight"), "blk.17.attn_output.weight");
   EXPECT_EQ(our_name("model.layers.0.mlp.ffn_sub_norm.weight"), "blk.0.ffn_sub_norm.weight");
+  EXPECT_EQ(our_name("module._orig_mod.model.norm.weight"), "output_norm.weight");
+  EXPECT_EQ(our_name("layers.3.self_attn.k_norm.weight"), "blk.3.attn_k_norm.weight");
   for (const char* unknown : {"model.layers.0.self_attn.q_proj.bias", "model.layers.x.mlp.up_proj",
                               "model.layers..mlp.up_proj.weight", "transformer.wte.weight", ""}) {
     EXPECT_FALSE(our_name(unknown)) << unknown;

@@ -77,6 +77,9 @@ def main():
     torch.save(state_dict(), DATA / "state_dict.pt")
     torch.save(training_checkpoint(), DATA / "training.pt")
     torch.save(packed_weights(), DATA / "packed.pt")
+    torch.save({"a.weight": rising(2, 3, dtype=torch.float16), "a_scale": torch.ones(1)},
+               DATA / "scaled.pt")
+    torch.save({"a.weight": torch.ones([1] * 9)}, DATA / "nine_dims.pt")
     torch.save({"a.weight": rising(2, 3).t()}, DATA / "transposed.pt")
     torch.save({"a.weight": torch.ones(2, dtype=torch.float64)}, DATA / "doubles.pt")
     torch.save({"a.weight": torch.ones(2)}, DATA / "legacy.pt",

@@ -75,6 +75,22 @@ TEST(TorchCheckpoint, WhatIsNoWeightIsRefusedWithTheRemedy) {
   }
 }
 
+// Beside a weight of floats a scale is a tensor that somebody has to know, not one to pass over.
+TEST(TorchCheckpoint, AScaleOfWhatIsNotPackedIsATensorLikeOthers) {
+  const std::string file = checkpoint("scaled.pt");
+  const auto tensors = read_torch_checkpoint(view(file));
+  ASSERT_TRUE(tensors) << tensors.error().message;
+  EXPECT_TRUE(tensors->contains("a_scale"));
+  const auto weights =
+      FullWeights::open(fs::path(TRISTILL_SOURCE_DIR) / "tests/convert/data/scaled.pt");
+  ASSERT_FALSE(weights);
+}
+
+TEST(TorchCheckpoint, MoreDimensionsThanAnyWeightHasAreRefused) {
+  const std::string file = checkpoint("nine_dims.pt");
+  EXPECT_EQ(read_torch_checkpoint(view(file)).error().code, ErrorCode::corrupt);
+}
+
 TEST(TorchCheckpoint, WithoutItsScaleAPackedMatrixIsRefused) {
   std::string file = checkpoint("packed.pt");
   const size_t at = file.find("q_proj_scale");
@@ -149,6 +165,19 @@ TEST(Pickle, HostileBytesAreRefused) {
                                    "cos\nsystem"s}) {
     EXPECT_FALSE(Pickle::parse(view(bytes))) << bytes;
   }
+}
+
+// A text of 4 KiB that is remembered, and named again and again.
+TEST(Pickle, NamesDoNotGrowOutOfWhatIsRemembered) {
+  std::string bytes = "\x80\x04X\x00\x10\x00\x00"s + std::string(4096, 'a') + "q\x00"s;
+  for (int i = 0; i < 100; ++i) bytes += "h\x00h\x00\x93"s;
+  const auto pickle = Pickle::parse(view(bytes + "."));
+  ASSERT_FALSE(pickle);
+  EXPECT_NE(pickle.error().message.find("1024"), std::string::npos) << pickle.error().message;
+}
+
+TEST(Pickle, MoreObjectsThanWeightsNeedAreRefused) {
+  EXPECT_FALSE(Pickle::parse(view("("s + std::string((4 << 20) + 1, 'N') + "t.")));
 }
 
 TEST(Zip, ACompressedMemberIsRefusedByName) {

@@ -8,6 +8,7 @@
 #include "train/convert/safetensors.h"
 #include "train/convert/tensor_names.h"
 #include "train/convert/torch_checkpoint.h"
+#include "train/convert/zip_archive.h"
 
 namespace tristill::convert {
 namespace {
@@ -112,8 +113,9 @@ Result<FloatTensors> take_gguf(std::span<const std::byte> bytes, bool& interleav
 Result<FloatTensors> take(const std::string& extension, std::span<const std::byte> bytes,
                           bool& interleaved_rope) {
   if (extension == ".gguf") return take_gguf(bytes, interleaved_rope);
-  if (extension == ".safetensors") return renamed(read_safetensors(bytes));
-  return renamed(read_torch_checkpoint(bytes));
+  const bool is_torchs =
+      is_zip(bytes) || extension == ".pt" || extension == ".pth" || extension == ".bin";
+  return renamed(is_torchs ? read_torch_checkpoint(bytes) : read_safetensors(bytes));
 }
 
 // llama.cpp's converter turns rows (half, pair) of each head into (pair, half); back again.

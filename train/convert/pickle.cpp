@@ -1,5 +1,6 @@
 #include "train/convert/pickle.h"
 
+#include <algorithm>
 #include <bit>
 #include <optional>
 #include <unordered_map>
@@ -61,7 +62,9 @@ enum Op : uint8_t {
 };
 
 constexpr uint8_t kLastProtocol = 5;
-constexpr size_t kMostBytes = 64 << 20;  // tensors are beside it; a node takes some 100 bytes
+constexpr size_t kMostBytes = 64 << 20;  // the numbers of tensors are beside it
+constexpr size_t kMostNodes = 4 << 20;   // of some 100 bytes each
+constexpr size_t kLongestName = 1024;    // of a module, of a class
 
 Error corrupt(const std::string& what) {
   return {ErrorCode::corrupt, "pickle: " + what, "init_from_weights"};
@@ -80,6 +83,9 @@ class PickleReader {
       if (!in_.ok()) return corrupt("cut off before its end");
       if (op == kStop) break;
       if (auto ok = take(op); !ok) return ok.error();
+      if (out_.nodes_.size() > kMostNodes) {
+        return corrupt("of more than 4194304 objects, which is no list of weights");
+      }
       if (!in_.ok()) return corrupt("cut off before its end");
     }
     if (stack_.size() != 1 || !marks_.empty()) return corrupt("does not end with one object");
@@ -190,6 +196,9 @@ class PickleReader {
     const PickleNode& module = out_.nodes_[(*names)[0]];
     const PickleNode& attribute = out_.nodes_[(*names)[1]];
     if (module.kind != Kind::text || attribute.kind != Kind::text) return corrupt("names no text");
+    if (std::max(module.text.size(), attribute.text.size()) > kLongestName) {
+      return corrupt("names a class of more than 1024 bytes");
+    }
     push({.kind = Kind::name, .text = module.text + "." + attribute.text});
     return {};
   }

@@ -39,8 +39,8 @@ struct PickleNode {
 // Nodes name each other by their place; one may be in several others, or in itself.
 class Pickle {
  public:
-  // Errors: corrupt, also beyond 64 MiB; invalid_argument for an instruction beyond those that data
-  // need.
+  // Errors: corrupt, also beyond 64 MiB or 4 million objects; invalid_argument for an instruction
+  // beyond those that data need.
   static Result<Pickle> parse(std::span<const std::byte> bytes);
 
   const PickleNode& root() const { return nodes_[root_]; }

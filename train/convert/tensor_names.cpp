@@ -39,9 +39,13 @@ bool is_number(std::string_view text) {
 }  // namespace
 
 std::optional<std::string> our_name(std::string_view theirs) {
-  // What torch.compile, data parallelism and the class around the decoder put before.
-  for (const std::string_view prefix : {"_orig_mod.", "module.", "model."}) {
-    if (theirs.starts_with(prefix)) theirs.remove_prefix(prefix.size());
+  // What torch.compile, data parallelism and the class around the decoder put before, in any order.
+  constexpr std::array<std::string_view, 3> kAround = {"_orig_mod.", "module.", "model."};
+  for (;;) {
+    const auto prefix =
+        std::ranges::find_if(kAround, [&](std::string_view p) { return theirs.starts_with(p); });
+    if (prefix == kAround.end()) break;
+    theirs.remove_prefix(prefix->size());
   }
   for (const auto& [from, to] : kOutside) {
     if (theirs == from) return std::string(to);

@@ -17,6 +17,7 @@ using Kind = PickleNode::Kind;
 
 constexpr std::string_view kPickle = "data.pkl";
 constexpr std::string_view kWeight = ".weight";
+constexpr size_t kMostDims = 8;
 constexpr std::array<const char*, 3> kEntries = {"model_state_dict", "state_dict", "model"};
 
 Error corrupt(const std::string& what) {
@@ -181,7 +182,7 @@ class Checkpoint {
     return has ? &pickle_.at(node.items[i]) : nullptr;
   }
   std::optional<std::vector<uint64_t>> sizes_of(const PickleNode& node) const {
-    if (node.kind != Kind::sequence) return std::nullopt;
+    if (node.kind != Kind::sequence || node.items.size() > kMostDims) return std::nullopt;
     std::vector<uint64_t> sizes;
     for (const NodeId id : node.items) {
       const PickleNode& size = pickle_.at(id);
@@ -226,6 +227,21 @@ std::vector<uint64_t> whole_numbers(const Saved& tensor) {
 
 using Tensors = std::map<std::string, Saved, std::less<>>;
 
+bool is_packed(const std::string& name, const Saved& tensor) {
+  return tensor.element == Element::u8 && name.ends_with(kWeight);
+}
+
+// Whether a tensor is there to say what a packed one is.
+bool is_of_packed(std::string_view name, const Tensors& all) {
+  for (const std::string_view ending : {"_shape", "_scale"}) {
+    if (!name.ends_with(ending)) continue;
+    const std::string module(name.substr(0, name.size() - ending.size()));
+    const auto weight = all.find(module + std::string(kWeight));
+    return weight != all.end() && is_packed(weight->first, weight->second);
+  }
+  return false;
+}
+
 // NAME.weight of bytes, with what its neighbours say of it.
 Result<FloatTensor> unpacked(const std::string& name, const Saved& packed, const Tensors& all) {
   const std::string module = name.substr(0, name.size() - kWeight.size());
@@ -235,10 +251,13 @@ Result<FloatTensor> unpacked(const std::string& name, const Saved& packed, const
     return refused(name + " is of bytes without " + module + "_shape and " + module +
                    "_scale: its scale is lost, so its weights are");
   }
-  const bool whole = shape->second.element == Element::i64 || shape->second.element == Element::i32;
+  const uint64_t width = bytes_of(shape->second.element);
+  const bool whole =
+      (shape->second.element == Element::i64 || shape->second.element == Element::i32) &&
+      shape->second.bytes.size() <= kMostDims * width;
   const auto type = float_type(scale->second.element);
   if (!whole || !type || scale->second.bytes.size() != bytes_of(*type)) {
-    return corrupt(module + " has no shape of whole numbers and one scale");
+    return corrupt(module + " has no shape of a few whole numbers and one scale");
   }
   FloatTensor tensor{FloatType::i2s, whole_numbers(shape->second), packed.bytes};
   tensor.scale = FloatTensor{*type, {1}, scale->second.bytes}.values()[0];
@@ -273,8 +292,8 @@ Result<FloatTensors> read_torch_checkpoint(std::span<const std::byte> file) {
   if (auto ok = checkpoint->each_tensor(keep); !ok) return ok.error();
   FloatTensors tensors;
   for (const auto& [name, tensor] : saved) {
-    if (name.ends_with("_shape") || name.ends_with("_scale")) continue;
-    if (tensor.element == Element::u8 && name.ends_with(kWeight)) {
+    if (is_of_packed(name, saved)) continue;
+    if (is_packed(name, tensor)) {
       auto matrix = unpacked(name, tensor, saved);
       if (!matrix) return matrix.error();
       tensors.emplace(name, std::move(*matrix));

@@ -322,14 +322,15 @@ LossSums read_sums(const Tensor& sums) {
 
 struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static Variable forward(AutogradContext* ctx, const Variable& hidden, const Variable& latent,
-                          const LinearWeight* head, Call* call, LossSums* sums) {
-    Tensor grad_hidden = at::empty_like(hidden);
-    Tensor grad_latent;  // undefined: the head is not trained
-    if (latent.requires_grad()) grad_latent = at::zeros_like(latent);
+                          const LinearWeight* head, Call* call, LossSums* sums, bool learns) {
+    Tensor grad_hidden, grad_latent;  // undefined: not wanted, and the head is not trained
+    if (learns) grad_hidden = at::empty_like(hidden);
+    if (learns && latent.requires_grad()) grad_latent = at::zeros_like(latent);
     for (int64_t begin = 0; begin < hidden.size(0); begin += call->chunk()) {
       const int64_t end = std::min(begin + call->chunk(), hidden.size(0));
       Tensor logits = chunk_logits(hidden, *head, begin, end);
       chunk_losses(*call, logits, begin);
+      if (!learns) continue;
       const Tensor d_logits = logits.to(head->compute());
       grad_hidden.slice(0, begin, end).copy_(at::mm(d_logits, head->dequantized()));
       if (!grad_latent.defined()) continue;
@@ -344,7 +345,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor of_latent = saved[1].defined() ? saved[1] * grads[0] : Tensor();
-    return {saved[0] * grads[0], of_latent, Variable(), Variable(), Variable()};
+    return {saved[0] * grads[0], of_latent, Variable(), Variable(), Variable(), Variable()};
   }
 };
 
@@ -358,7 +359,7 @@ Tensor head_loss(const Tensor& hidden, const LinearWeight& head, const Tensor& l
                             ? weights.format * labelled / static_cast<double>(counts.structural)
                             : 0.0;
   Call call(labels, teachers, weights, format, weights.scale / labelled, hidden.device());
-  return HeadLoss::apply(hidden, head.latent(), &head, &call, &sums);
+  return HeadLoss::apply(hidden, head.latent(), &head, &call, &sums, at::GradMode::is_enabled());
 }
 
 LossSums evaluate_head(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,

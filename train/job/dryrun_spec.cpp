@@ -10,6 +10,12 @@ std::string_view to_string(DryRunMeasure measure) {
   return measure == DryRunMeasure::run ? "run" : "account";
 }
 
+Error of_job(Error error) {
+  error.param = error.param.empty() ? "job" : "job." + error.param;
+  error.message = "job: " + error.message;
+  return error;
+}
+
 Result<DryRunSpec> read_dryrun(const json& object) {
   Fields fields(object, "");
   DryRunSpec spec;
@@ -29,12 +35,7 @@ Result<DryRunSpec> read_dryrun(const json& object) {
                  "job is no object; accepted is the body of a train job", "job"};
   }
   auto train = read_train_spec(*job);
-  if (!train) {
-    Error error = train.error();
-    error.param = error.param.empty() ? "job" : "job." + error.param;
-    error.message = "job: " + error.message;
-    return error;
-  }
+  if (!train) return of_job(train.error());
   if (!train->teaching.teachers.empty()) {
     return refused("job.teaching",
                    " is not counted by a dry run, which tries the student alone; leave it out");

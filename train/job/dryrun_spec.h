@@ -23,6 +23,9 @@ struct DryRunSpec {
   DryRunMeasure measure = DryRunMeasure::run;
 };
 
+// An error of the train job, with the path that it has in a dry run.
+Error of_job(Error error);
+
 // Errors: invalid_argument with the field's path ("job.model.d_ff"); "kind" must be "dryrun".
 Result<DryRunSpec> read_dryrun(const nlohmann::json& object);
 nlohmann::json dryrun_json(const DryRunSpec& spec);

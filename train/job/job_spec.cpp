@@ -54,6 +54,14 @@ Result<JobSpec> parse_job_spec(std::string_view text) {
   return read_job_spec(*object);
 }
 
+Result<void> check_idle(const JobSpec& spec) {
+  if (const auto* train = std::get_if<TrainSpec>(&spec)) return check_idle(*train);
+  if (const auto* dry = std::get_if<DryRunSpec>(&spec)) {
+    if (auto ok = check_idle(dry->job); !ok) return of_job(ok.error());
+  }
+  return {};
+}
+
 json job_spec_json(const JobSpec& spec) {
   return std::visit([](const auto& one) { return to_json(one); }, spec);
 }

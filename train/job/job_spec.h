@@ -19,6 +19,9 @@ using JobSpec = std::variant<TrainSpec, TokenizerJob, DryRunSpec>;
 Result<JobSpec> parse_job_spec(std::string_view json);
 Result<JobSpec> read_job_spec(const nlohmann::json& object);
 
+// train/job/spec.h's check_idle of a job of any kind.
+Result<void> check_idle(const JobSpec& spec);
+
 // The complete spec, defaults filled in.
 std::string format_job_spec(const JobSpec& spec);
 nlohmann::json job_spec_json(const JobSpec& spec);

@@ -137,33 +137,6 @@ Result<void> check_first_weights(const TrainSpec& spec) {
   return {};
 }
 
-// Settings that would do nothing beside the others. Defaults are no setting.
-Result<void> check_idle(const TrainSpec& spec) {
-  if (spec.eval_every > 0 && spec.eval_tokens == 0) {
-    return wrong("eval_every",
-                 "eval_every does nothing with eval_tokens 0; raise that, or leave this out");
-  }
-  const DataSpec plain;
-  if (spec.data.traces.empty() && spec.data.trace_weight != plain.trace_weight) {
-    return wrong("data.trace_weight",
-                 "data.trace_weight does nothing without data.traces; give some, or leave it out");
-  }
-  const double resemblance = spec.data.near_duplicate;
-  if (spec.data.held_out == 0 && resemblance > 0 && resemblance != plain.near_duplicate) {
-    return wrong("data.near_duplicate",
-                 "data.near_duplicate compares with held-out files, and data.held_out is 0; raise "
-                 "that, or leave this out");
-  }
-  const HealthSpec usual;
-  if (spec.health.action == HealthAction::warn &&
-      spec.health.patience_steps != usual.patience_steps) {
-    return wrong("health.patience_steps",
-                 "health.patience_steps does nothing with health.action warn, which only logs; "
-                 "set that to stop, or leave this out");
-  }
-  return {};
-}
-
 // Fields that are right alone but wrong together.
 Result<void> check_together(const TrainSpec& spec) {
   if (spec.data.corpora.empty() && spec.data.traces.empty()) {
@@ -182,14 +155,6 @@ Result<void> check_together(const TrainSpec& spec) {
         "batch_tokens",
         "batch_tokens is smaller than sequence_length; a batch has one row at least: raise it");
   }
-  if (const uint32_t over = spec.batch_tokens % spec.sequence_length; over != 0) {
-    return wrong("batch_tokens", "batch_tokens is " + std::to_string(spec.batch_tokens) +
-                                     " and rows have sequence_length " +
-                                     std::to_string(spec.sequence_length) +
-                                     "; accepted is a multiple of that, such as " +
-                                     std::to_string(spec.batch_tokens - over));
-  }
-  if (auto ok = check_idle(spec); !ok) return ok;
   if (auto ok = check_parts(spec); !ok) return ok;
   if (auto ok = check_teachers(spec); !ok) return ok;
   if (auto ok = check_precision(spec); !ok) return ok;
@@ -243,6 +208,39 @@ Result<TrainSpec> parse_train_spec(std::string_view text) {
   const auto object = parse_json_object(text);
   if (!object) return object.error();
   return read_train_spec(*object);
+}
+
+Result<void> check_idle(const TrainSpec& spec) {
+  if (const uint32_t over = spec.batch_tokens % spec.sequence_length; over != 0) {
+    return wrong("batch_tokens", "batch_tokens is " + std::to_string(spec.batch_tokens) +
+                                     " and rows have sequence_length " +
+                                     std::to_string(spec.sequence_length) +
+                                     "; accepted is a multiple of that, such as " +
+                                     std::to_string(spec.batch_tokens - over));
+  }
+  if (spec.eval_every > 0 && spec.eval_tokens == 0) {
+    return wrong("eval_every",
+                 "eval_every does nothing with eval_tokens 0; raise that, or leave this out");
+  }
+  const DataSpec plain;
+  if (spec.data.traces.empty() && spec.data.trace_weight != plain.trace_weight) {
+    return wrong("data.trace_weight",
+                 "data.trace_weight does nothing without data.traces; give some, or leave it out");
+  }
+  const double resemblance = spec.data.near_duplicate;
+  if (spec.data.held_out == 0 && resemblance > 0 && resemblance != plain.near_duplicate) {
+    return wrong("data.near_duplicate",
+                 "data.near_duplicate compares with held-out files, and data.held_out is 0; raise "
+                 "that, or leave this out");
+  }
+  const HealthSpec usual;
+  if (spec.health.action == HealthAction::warn &&
+      spec.health.patience_steps != usual.patience_steps) {
+    return wrong("health.patience_steps",
+                 "health.patience_steps does nothing with health.action warn, which only logs; "
+                 "set that to stop, or leave this out");
+  }
+  return {};
 }
 
 nlohmann::json train_json(const TrainSpec& s) {

@@ -88,7 +88,8 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
   static Variable forward(AutogradContext* ctx, const Variable& hidden, const Variable& latent,
                           const LinearWeight* head, const Tensor& labels,
                           const TeacherTargets* teacher, const LossWeights* weights,
-                          const LabelCounts* counts, const DenseTargets* dense, LossSums* sums) {
+                          const LabelCounts* counts, const DenseTargets* dense, LossSums* sums,
+                          bool learns) {
     const torch::NoGradGuard no_grad;
     const int64_t n = hidden.size(0);
     const Targets targets{labels.data_ptr<int64_t>(), *teacher, *dense};
@@ -96,14 +97,15 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
                          static_cast<float>(std::max<int64_t>(counts->labelled, 1));
     LossWeights scaled = *weights;
     scaled.format = format_weight_of(*counts, *weights);
-    Tensor grad_hidden = at::empty_like(hidden);
-    Tensor grad_latent;  // undefined: the head is not trained
-    if (latent.requires_grad()) grad_latent = at::zeros_like(latent);
+    Tensor grad_hidden, grad_latent;  // undefined: not wanted, and the head is not trained
+    if (learns) grad_hidden = at::empty_like(hidden);
+    if (learns && latent.requires_grad()) grad_latent = at::zeros_like(latent);
     *sums = {};
     for (int64_t begin = 0; begin < n; begin += kChunk) {
       const Chunk chunk{begin, std::min(begin + kChunk, n)};
       Tensor logits = chunk_logits(hidden, *head, chunk.begin, chunk.end);
       chunk_losses(logits, chunk, targets, scaled, factor, *sums);
+      if (!learns) continue;
       const Tensor d_logits = logits.to(head->compute());
       grad_hidden.slice(0, chunk.begin, chunk.end).copy_(at::mm(d_logits, head->dequantized()));
       if (!grad_latent.defined()) continue;
@@ -118,7 +120,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
     const auto saved = ctx->get_saved_variables();
     Variable none;
     const Tensor of_latent = saved[1].defined() ? saved[1] * grads[0] : none;
-    return {saved[0] * grads[0], of_latent, none, none, none, none, none, none, none};
+    return {saved[0] * grads[0], of_latent, none, none, none, none, none, none, none, none};
   }
 };
 
@@ -148,7 +150,7 @@ Tensor head_loss(const Tensor& hidden, const LinearWeight& head, const Tensor& l
     return device::head_loss(hidden, head, labels, {teacher, dense}, weights, counts, sums);
   }
   return HeadLoss::apply(hidden, head.latent(), &head, labels, &teacher, &weights, &counts, &dense,
-                         &sums);
+                         &sums, at::GradMode::is_enabled());
 }
 
 LossSums evaluate_head(const Tensor& hidden, const LinearWeight& head, const Tensor& labels,

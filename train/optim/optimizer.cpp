@@ -77,7 +77,7 @@ void Optimizer::allocate(Slot& slot) const {
 
 // The sums of squares of all parameters are known to every rank before they are added, in the
 // parameters' order: so the norm does not depend on who owns what.
-double Optimizer::gradient_norm() {
+Optimizer::GradientLook Optimizer::look_at_gradients() {
   const auto n = static_cast<int64_t>(slots_.size());
   Tensor numbers = at::zeros({n + 2}, at::kDouble);
   auto* squares = numbers.data_ptr<double>();
@@ -100,10 +100,20 @@ double Optimizer::gradient_norm() {
   for (size_t i = 0; i < found.size(); ++i) squares[places[i]] = found[i];
   zeros = count_zeros(of_matrices);
   if (share_.ranks != nullptr) share_.ranks->add_up(numbers);
-  zero_gradients_ = elements > 0 ? zeros / elements : 0;
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += squares[i];
-  return std::sqrt(sum);
+  double sum = 0, of_matrices_alone = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    sum += squares[i];
+    if (slots_[static_cast<size_t>(i)].parameter.is_matrix) of_matrices_alone += squares[i];
+  }
+  return {std::sqrt(sum), std::sqrt(of_matrices_alone), elements > 0 ? zeros / elements : 0};
+}
+
+double Optimizer::look_before_change() {
+  const torch::NoGradGuard no_grad;
+  const GradientLook seen = look_at_gradients();
+  zero_gradients_ = seen.zeros;
+  looked_ = true;
+  return seen.matrix_norm;
 }
 
 void Optimizer::remember_norms() {
@@ -181,7 +191,10 @@ void Optimizer::apply_forces(Slot& slot, double lr_share, uint64_t seed) const {
 
 double Optimizer::step(double lr_share, double decay_share) {
   const torch::NoGradGuard no_grad;
-  const double norm = gradient_norm();
+  const GradientLook seen = look_at_gradients();
+  const double norm = seen.norm;
+  if (!looked_) zero_gradients_ = seen.zeros;
+  looked_ = false;
   if (std::isfinite(norm)) {
     if (steps_ == 0) remember_norms();
     ++steps_;
@@ -255,7 +268,7 @@ void Optimizer::scatter_state() {
     const int owner = owner_of(i);
     if (owner == 0 || (rank() != owner && rank() != 0)) continue;
     Slot& slot = slots_[i];
-    if (!slot.first.defined()) allocate(slot);
+    if (!slot.first.defined() && !slot.rms.defined()) allocate(slot);
     each_tensor(slot, [&](const std::string&, Tensor& t) { share_.ranks->move(t, 0, owner); });
     if (rank() != owner) slot.first = slot.second = slot.rms = Tensor();
   }

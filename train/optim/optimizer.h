@@ -42,6 +42,10 @@ class Optimizer {
   // ranks; a norm that is not finite changes nothing. Parameters without a gradient stay.
   double step(double lr_share, double decay_share = 1.0);
 
+  // For who changes gradients before the step: the norm of the matrices' over all ranks, called by
+  // all of them. zero_gradient_fraction is then of the gradients as they are here.
+  double look_before_change();
+
   // The rate of the matrices at a share: distillix_muon has no schedule.
   double matrix_rate(double lr_share) const;
 
@@ -72,7 +76,11 @@ class Optimizer {
   void allocate(Slot& slot) const;
   int owner_of(size_t slot) const { return share_.owners.empty() ? 0 : share_.owners[slot]; }
   int rank() const { return share_.ranks == nullptr ? 0 : share_.ranks->rank(); }
-  double gradient_norm();
+  struct GradientLook {
+    double norm = 0, matrix_norm = 0;
+    double zeros = 0;  // share of the matrices' elements
+  };
+  GradientLook look_at_gradients();
   void remember_norms();
   static bool decays(const Slot& slot);
   void move(Slot& slot, double lr_share, double decay_share, uint64_t seed) const;
@@ -85,6 +93,7 @@ class Optimizer {
   std::vector<Slot> slots_;
   int64_t steps_ = 0;
   double zero_gradients_ = 0;
+  bool looked_ = false;  // before a change, since the last step
 };
 
 }  // namespace tristill::train

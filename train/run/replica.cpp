@@ -6,7 +6,6 @@
 
 #include "base/check.h"
 #include "train/loss/format_loss.h"
-#include "train/optim/ordered_sum.h"
 #include "train/run/job_student.h"
 #include "train/run/precision.h"
 #include "train/teach/on_policy.h"
@@ -102,18 +101,6 @@ Batch Replica::next_batch() {
   return batch;
 }
 
-// Over all ranks, in the order of the parameters.
-double Replica::matrix_gradient_norm(const std::vector<GuidedProbe::Matrix>& owned) {
-  std::vector<torch::Tensor> gradients;
-  for (const auto& matrix : owned) gradients.push_back(matrix.weight.grad());
-  const std::vector<double> squares = sums_of_squares(gradients);
-  torch::Tensor all = at::zeros({static_cast<int64_t>(student_.parameters().size())}, at::kDouble);
-  auto* numbers = all.data_ptr<double>();
-  for (size_t i = 0; i < owned.size(); ++i) numbers[owned[i].place] = squares[i];
-  ranks_.add_up(all);
-  return std::sqrt(std::accumulate(numbers, numbers + all.numel(), 0.0));
-}
-
 double Replica::loss_of(const Batch& batch, const LossWeights& weights) {
   exchange_.spread();
   torch::Tensor losses = losses_of(student_, batch, weights, share_of_batch(), teachers());
@@ -134,7 +121,7 @@ void Replica::probe_gradients(const Batch& batch, const LossWeights& weights, do
       owned.push_back({parameter.tensor, i});
     }
   }
-  const double norm = matrix_gradient_norm(owned);
+  const double norm = optimizer_.look_before_change();
   if (!std::isfinite(norm) || norm == 0) return;  // the optimiser leaves such a step out
   const auto steps = static_cast<uint64_t>(optimizer_.steps());
   GuidedProbe probe(owned, norm, guidance, (spec_.seed << 32U) ^ steps);

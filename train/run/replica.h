@@ -74,7 +74,6 @@ class Replica {
   void tell(Order order, double a = 0, double b = 0, double c = 0);
   StepReport take_step(const StepShares& shares, bool record_gains);
   void probe_gradients(const Batch& batch, const LossWeights& weights, double guidance);
-  double matrix_gradient_norm(const std::vector<GuidedProbe::Matrix>& owned);
   double loss_of(const Batch& batch, const LossWeights& weights);
   MicroBatches share_of_batch() const {
     return {spec_.micro_batches, ranks_.rank(), ranks_.size()};

@@ -202,24 +202,32 @@ TEST_F(RanksRunTest, RanksWithEveryRuleEqualOne) {
   }
 }
 
-// Losses on both sides of the weights are measured by all, and going on draws what was drawn.
-TEST_F(RanksRunTest, RanksThatProbeGradientsEqualOne) {
-  auto file = job(1);
-  file.train().optimizer.fogzo_beta = 0.9;
-  const auto one = place("one", file);
-  file.train().ranks = file.train().threads = 2;
-  file.train().checkpoint_seconds = 0;
-  const auto two = place("two", file);
-  ASSERT_EQ(await(start(one)), kExitOk);
-  ASSERT_EQ(await(start(two)), kExitOk);
-  expect_same_run(one, two);
-  fs::remove_all(two.checkpoints() / "00000010");
-  fs::remove(two.model());
-  ASSERT_EQ(await(start(two)), kExitOk);
-  EXPECT_EQ(*read_file(one.model()), *read_file(two.model()));
+// Random draws that every rank makes for itself, losses that all measure together, and a state with
+// nothing in it but a norm; going on draws what was drawn.
+TEST_F(RanksRunTest, RanksWithOptimisersThatDrawEqualOneAndGoOn) {
   const auto plain = place("plain", job(1));
   ASSERT_EQ(await(start(plain)), kExitOk);
-  EXPECT_NE(*read_file(one.model()), *read_file(plain.model()));
+  const job::OptimizerSpec probing{.fogzo_beta = 0.9};
+  const job::OptimizerSpec pinned{
+      .kind = job::OptimizerKind::sgld, .lr = 5e-3, .norm_pinning = true};
+  for (const job::OptimizerSpec& optimizer : {probing, pinned}) {
+    const std::string name = optimizer.norm_pinning ? "pinned" : "probing";
+    SCOPED_TRACE(name);
+    auto file = job(1);
+    file.train().optimizer = optimizer;
+    const auto one = place(name + "-one", file);
+    file.train().ranks = file.train().threads = 2;
+    file.train().checkpoint_seconds = 0;
+    const auto two = place(name + "-two", file);
+    ASSERT_EQ(await(start(one)), kExitOk);
+    ASSERT_EQ(await(start(two)), kExitOk);
+    expect_same_run(one, two);
+    fs::remove_all(two.checkpoints() / "00000010");
+    fs::remove(two.model());
+    ASSERT_EQ(await(start(two)), kExitOk);
+    EXPECT_EQ(*read_file(one.model()), *read_file(two.model()));
+    EXPECT_NE(*read_file(one.model()), *read_file(plain.model()));
+  }
 }
 
 // Factors go in fp32; the base goes once, from the rank that read it.

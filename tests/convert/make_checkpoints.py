@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the checkpoints in data/ that full_weights_test.cpp reads: with torch, as its users do.
+"""Writes the checkpoints in data/ that torch_checkpoint_test.cpp reads: with torch, as users do.
 
   tests/convert/make_checkpoints.py       (needs: pip install torch; made with 2.13.0)
 """

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace tristill::convert {
 namespace {
@@ -34,12 +35,17 @@ std::vector<float> unpacked(std::span<const std::byte> bytes, uint64_t n, float 
 
 }  // namespace
 
-std::vector<float> FloatTensor::values() const {
-  if (type == FloatType::i2s) {
-    uint64_t n = 1;
-    for (const uint64_t dim : dims) n *= dim;
-    return unpacked(bytes, n, scale);
+std::optional<uint64_t> size_of_shape(const std::vector<uint64_t>& dims, uint64_t each) {
+  uint64_t size = each;
+  for (const uint64_t dim : dims) {
+    if (dim != 0 && size > std::numeric_limits<uint64_t>::max() / dim) return std::nullopt;
+    size *= dim;
   }
+  return size;
+}
+
+std::vector<float> FloatTensor::values() const {
+  if (type == FloatType::i2s) return unpacked(bytes, *size_of_shape(dims), scale);
   const size_t n = bytes.size() / bytes_of(type);
   std::vector<float> out(n);
   if (type == FloatType::f32) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,9 @@ enum class FloatType {
 };
 // Of one number, where it has bytes of its own.
 constexpr uint64_t bytes_of(FloatType type) { return type == FloatType::f32 ? 4 : 2; }
+
+// Of a shape whose numbers have so many bytes each, or how many numbers; nothing beyond 64 bits.
+std::optional<uint64_t> size_of_shape(const std::vector<uint64_t>& dims, uint64_t each = 1);
 
 struct FloatTensor {
   FloatType type = FloatType::f32;

@@ -274,13 +274,17 @@ Result<Pickle> Pickle::parse(std::span<const std::byte> bytes) {
   return PickleReader(bytes).read();
 }
 
+std::span<const NodeId> Pickle::pairs(const PickleNode& node) {
+  const std::span<const NodeId> items(node.items);
+  if (node.kind == Kind::call) return items.subspan(2);
+  return node.kind == Kind::dict ? items : items.first(0);
+}
+
 const PickleNode* Pickle::find(const PickleNode& dict, std::string_view key) const {
-  size_t i = 0;
-  if (dict.kind == Kind::call) i = 2;
-  else if (dict.kind != Kind::dict) return nullptr;
-  for (; i + 1 < dict.items.size(); i += 2) {
-    const PickleNode& name = at(dict.items[i]);
-    if (name.kind == Kind::text && name.text == key) return &at(dict.items[i + 1]);
+  const auto found = pairs(dict);
+  for (size_t i = 0; i + 1 < found.size(); i += 2) {
+    const PickleNode& name = at(found[i]);
+    if (name.kind == Kind::text && name.text == key) return &at(found[i + 1]);
   }
   return nullptr;
 }

@@ -45,7 +45,9 @@ class Pickle {
 
   const PickleNode& root() const { return nodes_[root_]; }
   const PickleNode& at(NodeId id) const { return nodes_[id]; }
-  // The value of a key of text, of a dict or of what a call returned; null without one.
+  // Key, value, key, value, ... of a dict or of what a call returned; none of other nodes.
+  static std::span<const NodeId> pairs(const PickleNode& node);
+  // The value of a key of text, among those pairs; null without one.
   const PickleNode* find(const PickleNode& dict, std::string_view key) const;
 
  private:

@@ -1,6 +1,5 @@
 #include "train/convert/safetensors.h"
 
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -34,16 +33,6 @@ std::optional<uint64_t> whole(const json& value) {
   return value.get<uint64_t>();
 }
 
-// Bytes of a shape; nothing when they overflow.
-std::optional<uint64_t> bytes_of_shape(const std::vector<uint64_t>& dims, FloatType type) {
-  uint64_t bytes = bytes_of(type);
-  for (const uint64_t dim : dims) {
-    if (dim != 0 && bytes > std::numeric_limits<uint64_t>::max() / dim) return std::nullopt;
-    bytes *= dim;
-  }
-  return bytes;
-}
-
 Result<FloatTensor> read_tensor(const std::string& name, const json& entry,
                                 std::span<const std::byte> data) {
   if (!entry.is_object() || !entry.contains("dtype") || !entry["dtype"].is_string() ||
@@ -70,7 +59,7 @@ Result<FloatTensor> read_tensor(const std::string& name, const json& entry,
   if (!begin || !end || *begin > *end || *end > data.size()) {
     return corrupt("tensor " + name + " lies outside of the file");
   }
-  if (bytes_of_shape(tensor.dims, *type) != *end - *begin) {
+  if (size_of_shape(tensor.dims, bytes_of(*type)) != *end - *begin) {
     return corrupt("tensor " + name + " has another size than its shape");
   }
   tensor.bytes = data.subspan(*begin, *end - *begin);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <limits>
 #include <optional>
 #include <string>
 
@@ -65,6 +64,8 @@ struct Saved {
   std::span<const std::byte> bytes;
 };
 
+using Tensors = std::map<std::string, Saved, std::less<>>;
+
 class Checkpoint {
  public:
   static Result<Checkpoint> open(std::span<const std::byte> file) {
@@ -85,9 +86,8 @@ class Checkpoint {
     return refused("no data.pkl in it: torch.save writes one, torch.jit.save's archives are code");
   }
 
-  // Calls take(name, tensor) for each tensor of the state_dict until an error, which it returns.
-  template <class Take>
-  Result<void> each_tensor(const Take& take) const {
+  // Of the state_dict; of two of one name the first.
+  Result<Tensors> tensors() const {
     const PickleNode* dict = &pickle_.root();
     for (const char* entry : kEntries) {
       const PickleNode* inner = pickle_.find(pickle_.root(), entry);
@@ -95,19 +95,20 @@ class Checkpoint {
       dict = inner;
       break;
     }
-    const size_t first = dict->kind == Kind::call ? 2 : 0;
     if (dict->kind != Kind::dict && dict->kind != Kind::call) {
       return refused("holds no state_dict; save model.state_dict()");
     }
-    for (size_t i = first; i + 1 < dict->items.size(); i += 2) {
-      const PickleNode& name = pickle_.at(dict->items[i]);
-      const PickleNode& value = pickle_.at(dict->items[i + 1]);
+    Tensors found;
+    const auto pairs = Pickle::pairs(*dict);
+    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      const PickleNode& name = pickle_.at(pairs[i]);
+      const PickleNode& value = pickle_.at(pairs[i + 1]);
       if (name.kind != Kind::text) return corrupt("a tensor's name is no text");
       auto tensor = tensor_of(name.text, value);
       if (!tensor) return tensor.error();
-      if (auto ok = take(name.text, *tensor); !ok) return ok;
+      found.emplace(name.text, std::move(*tensor));
     }
-    return {};
+    return found;
   }
 
  private:
@@ -157,19 +158,14 @@ class Checkpoint {
     const auto member = members_.find(folder_ + "data/" + key->text);
     if (member == members_.end()) return corrupt("the storage of " + name + " is missing");
     Saved saved{element_named(type->text), type->text, dims, {}};
-    uint64_t elements = 1;
-    for (const uint64_t dim : dims) {
-      if (dim != 0 && elements > std::numeric_limits<uint64_t>::max() / dim) {
-        return corrupt(name + " is larger than any file");
-      }
-      elements *= dim;
-    }
+    const auto elements = size_of_shape(dims);
+    if (!elements) return corrupt(name + " is larger than any file");
     const uint64_t held = member->second.size() / bytes_of(saved.element);
-    if (offset > held || elements > held - offset) {
+    if (offset > held || *elements > held - offset) {
       return corrupt(name + " lies outside of its storage");
     }
     saved.bytes = member->second.subspan(offset * bytes_of(saved.element),
-                                         elements * bytes_of(saved.element));
+                                         *elements * bytes_of(saved.element));
     return saved;
   }
 
@@ -225,8 +221,6 @@ std::vector<uint64_t> whole_numbers(const Saved& tensor) {
   return out;
 }
 
-using Tensors = std::map<std::string, Saved, std::less<>>;
-
 bool is_packed(const std::string& name, const Saved& tensor) {
   return tensor.element == Element::u8 && name.ends_with(kWeight);
 }
@@ -261,14 +255,11 @@ Result<FloatTensor> unpacked(const std::string& name, const Saved& packed, const
   }
   FloatTensor tensor{FloatType::i2s, whole_numbers(shape->second), packed.bytes};
   tensor.scale = FloatTensor{*type, {1}, scale->second.bytes}.values()[0];
-  uint64_t elements = 1;
-  for (const uint64_t dim : tensor.dims) {
-    if (dim == 0 || elements > packed.bytes.size() * 4 / dim) {
-      return corrupt(name + " has fewer numbers than its shape");
-    }
-    elements *= dim;
+  const auto elements = size_of_shape(tensor.dims);
+  if (!elements || *elements == 0 || *elements > packed.bytes.size() * 4) {
+    return corrupt(name + " has fewer numbers than its shape");
   }
-  if ((elements + 3) / 4 != packed.bytes.size()) {
+  if ((*elements + 3) / 4 != packed.bytes.size()) {
     return corrupt(name + " has another size than its shape");
   }
   return tensor;
@@ -284,17 +275,13 @@ Result<FloatTensors> read_torch_checkpoint(std::span<const std::byte> file) {
   }
   const auto checkpoint = Checkpoint::open(file);
   if (!checkpoint) return checkpoint.error();
-  Tensors saved;
-  const auto keep = [&](const std::string& name, const Saved& tensor) -> Result<void> {
-    saved.emplace(name, tensor);
-    return {};
-  };
-  if (auto ok = checkpoint->each_tensor(keep); !ok) return ok.error();
+  const auto saved = checkpoint->tensors();
+  if (!saved) return saved.error();
   FloatTensors tensors;
-  for (const auto& [name, tensor] : saved) {
-    if (is_of_packed(name, saved)) continue;
+  for (const auto& [name, tensor] : *saved) {
+    if (is_of_packed(name, *saved)) continue;
     if (is_packed(name, tensor)) {
-      auto matrix = unpacked(name, tensor, saved);
+      auto matrix = unpacked(name, tensor, *saved);
       if (!matrix) return matrix.error();
       tensors.emplace(name, std::move(*matrix));
       continue;

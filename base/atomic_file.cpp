@@ -79,7 +79,7 @@ Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, unsigne
   auto temporary = path;
   temporary += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-  if (fd < 0) return system_error("create", temporary, errno);
+  if (fd < 0) return system_error("create", path, errno);
   return AtomicFile(fd, path, std::move(temporary));
 }
 
@@ -93,12 +93,10 @@ AtomicFile::~AtomicFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
-Result<void> AtomicFile::append(std::string_view bytes) {
-  return write_all(fd_, bytes, temporary_);
-}
+Result<void> AtomicFile::append(std::string_view bytes) { return write_all(fd_, bytes, path_); }
 
 Result<void> AtomicFile::commit() {
-  if (auto synced = sync_file(fd_, temporary_); !synced) return synced;
+  if (auto synced = sync_file(fd_, path_); !synced) return synced;
   auto renamed = rename_durably(temporary_, path_);
   if (renamed) temporary_.clear();
   return renamed;

@@ -13,7 +13,8 @@
 namespace tristill {
 
 // A file on its way: what is appended becomes path when commit() succeeds, and is gone otherwise.
-// Errors: resource_exhausted when the disk is full, else unavailable; the old file stays whole.
+// Errors: resource_exhausted when the disk is full, else unavailable, of path and not of its place
+// until then; the old file stays whole.
 class AtomicFile {
  public:
   // mode: who may read it, as of chmod; for secrets 0600, from the first byte on.

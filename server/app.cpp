@@ -36,7 +36,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::milliseconds kDrainPoll{250};
-constexpr std::chrono::milliseconds kWorkerPatience{30000};  // for a checkpoint and last answers
+constexpr std::chrono::milliseconds kLastAnswers{20000};  // after the worker's checkpoint
 
 engine::EngineOptions engine_options(const Settings& settings) {
   engine::EngineOptions options;
@@ -87,8 +87,9 @@ std::chrono::milliseconds to_ms(double seconds) {
 }  // namespace
 
 struct App::Parts {
-  explicit Parts(const Settings& given)
+  Parts(const Settings& given, std::chrono::milliseconds patience)
       : settings(given),
+        worker_patience(patience),
         registry(engine_options(given), packing_options(given)),
         watch(to_ms(given.stall_seconds)) {}
 
@@ -102,6 +103,7 @@ struct App::Parts {
   bool is_alive();
 
   Settings settings;
+  std::chrono::milliseconds worker_patience;
   std::optional<FileLock> lock;
   ops::Metrics metrics;
   ops::RequestHistory history{metrics};
@@ -169,6 +171,7 @@ Result<void> App::Parts::open_services() {
   jobs::JobServiceOptions options;
   options.data_dir = settings.data;
   options.worker_binary = worker_path(settings);
+  options.stop_patience = worker_patience;
   options.publish_model = [this](const std::string& name, const fs::path& path) {
     return registry.publish(name, path);
   };
@@ -253,14 +256,15 @@ Result<void> App::Parts::listen() {
   return {};
 }
 
-Result<std::unique_ptr<App>> App::start(const Settings& settings) {
+Result<std::unique_ptr<App>> App::start(const Settings& settings,
+                                        std::chrono::milliseconds worker_patience) {
   if (!kernels::force_isa(settings.isa.c_str())) {
     return Error{ErrorCode::invalid_argument,
                  "this CPU cannot run the kernels \"" + settings.isa + "\"", "isa"};
   }
   const Device device = engine_options(settings).device;
   if (auto there = check_device(device); !there) return there.error();
-  auto parts = std::make_unique<Parts>(settings);
+  auto parts = std::make_unique<Parts>(settings, worker_patience);
   if (auto done = parts->prepare_data(); !done) return done.error();
   if (auto done = parts->load_models(); !done) return done.error();
   if (auto done = parts->open_services(); !done) return done.error();
@@ -301,7 +305,8 @@ void App::reload(const Settings& fresh) {
 
 std::chrono::milliseconds App::stop_patience() const {
   const Settings& settings = parts_->settings;
-  return to_ms(settings.drain_delay_seconds + settings.drain_seconds) + kWorkerPatience;
+  return to_ms(settings.drain_delay_seconds + settings.drain_seconds) + parts_->worker_patience +
+         kLastAnswers;
 }
 
 void App::stop() {

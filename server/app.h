@@ -12,11 +12,17 @@
 
 namespace tristill::server {
 
+// How long stop() waits for the worker's checkpoint. A slower worker goes on alone, and the next
+// start finds it; but systemd ends it with the daemon, so there it has most of TimeoutStopSec.
+inline constexpr std::chrono::milliseconds kWorkerPatience{10000};
+inline constexpr std::chrono::milliseconds kServicePatience{90000};
+
 class App {
  public:
   // Locks the data folder, opens stores, loads models, binds the port, starts jobs. Errors end the
   // program: corrupt or not_found for a --model, unavailable for a busy port or a folder in use.
-  static Result<std::unique_ptr<App>> start(const Settings& settings);
+  static Result<std::unique_ptr<App>> start(
+      const Settings& settings, std::chrono::milliseconds worker_patience = kWorkerPatience);
   ~App();
   App(const App&) = delete;
   App& operator=(const App&) = delete;
@@ -36,8 +42,8 @@ class App {
   // Whether the engines move (ops/engine_watch.h). Any thread; to be asked every few seconds.
   bool is_alive();
   // Goes on serving for drain_delay_seconds while /readyz says 503, refuses new completions, waits
-  // drain_seconds for those that run, cuts the rest short, asks the worker for a checkpoint, then
-  // ends. Any thread, once; also before run().
+  // drain_seconds for those that run, cuts the rest short, asks the worker for a checkpoint, waits
+  // worker_patience for it, then ends. Any thread, once; also before run().
   void stop();
   std::chrono::milliseconds stop_patience() const;  // that stop() may take
 

@@ -142,7 +142,8 @@ int serve(const Settings& settings, std::function<tristill::Result<Settings>()> 
   std::signal(SIGXFSZ, SIG_IGN);
   pthread_sigmask(SIG_BLOCK, &kSignals, nullptr);  // inherited by every thread
   auto notifier = tristill::server::ServiceNotifier::from_environment();
-  auto app = App::start(settings);
+  auto app = App::start(settings, notifier.is_heard() ? tristill::server::kServicePatience
+                                                      : tristill::server::kWorkerPatience);
   if (!app) return fail(app.error());
   Service service(**app, notifier, std::move(read_again));
   std::thread follower([&service] { service.follow_signals(); });

@@ -15,6 +15,9 @@ class ServiceNotifier {
   // Takes the variables out of the environment: workers must not speak for the daemon.
   static ServiceNotifier from_environment();
 
+  // Whether a service manager listens: it ends what the daemon leaves behind.
+  bool is_heard() const { return !socket_.empty(); }
+
   // How often systemd wants alive() at least (WATCHDOG_USEC); nothing when it does not wait for it.
   std::optional<std::chrono::microseconds> watchdog() const { return watchdog_; }
 

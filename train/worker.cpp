@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <new>
 #include <optional>
+#include <string>
 #include <system_error>
 
 #include "base/atomic_file.h"
@@ -63,6 +64,24 @@ int failed(const Error& error) {
 constexpr std::chrono::seconds kLauncherWait{600};  // for ranks on machines that are still starting
 constexpr std::chrono::seconds kLocalWait{60};
 
+// A file on its way to its place (base/atomic_file), or where ranks of one machine met.
+bool is_leftover(const std::string& name) {
+  return name.find(".tmp-") != std::string::npos || name.starts_with("ranks.");
+}
+
+// Of workers that were killed; for the holder of the job's lock. What cannot be removed stays.
+void remove_leftovers(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  while (!error && entry != std::filesystem::directory_iterator()) {
+    std::error_code ignored;
+    if (is_leftover(entry->path().filename().string()) && entry->is_regular_file(ignored)) {
+      std::filesystem::remove(entry->path(), ignored);
+    }
+    entry.increment(error);
+  }
+}
+
 Result<job::JobFile> read_job(const job::JobDirectory& directory) {
   auto text = read_file(directory.job_file());
   if (!text) return text.error();
@@ -117,6 +136,11 @@ Result<Outcome> lead(const job::JobDirectory& directory, const job::JobFile& fil
   }
 }
 
+bool is_full(const std::error_code& error) {
+  return error == std::errc::no_space_on_device || error == std::errc::not_enough_memory ||
+         error == std::errc::too_many_files_open;
+}
+
 // What the work came to, whatever it threw.
 Result<Outcome> work(const job::JobDirectory& directory, const RankPlace& place, EventLog& events) {
   try {
@@ -133,6 +157,10 @@ Result<Outcome> work(const job::JobDirectory& directory, const RankPlace& place,
   } catch (const std::bad_alloc&) {
     return Error{ErrorCode::resource_exhausted, "out of memory; lower batch_tokens or the model",
                  ""};
+  } catch (const std::filesystem::filesystem_error& failure) {
+    // The corpus' or the job's folder; more memory would not help.
+    return Error{is_full(failure.code()) ? ErrorCode::resource_exhausted : ErrorCode::unavailable,
+                 failure.what(), ""};
   } catch (const std::system_error& failure) {
     return Error{ErrorCode::resource_exhausted, failure.what(), ""};
   } catch (const std::exception& failure) {
@@ -197,6 +225,7 @@ int run_worker(const std::filesystem::path& root) {
     log_error("cannot start", {{"reason", lock.error().message}});
     return exit_code(lock.error().code);
   }
+  remove_leftovers(directory.root);
   try {
     EventLog events(directory.events());
     const auto outcome = work(directory, *place, events);

@@ -6,8 +6,9 @@
 
 namespace tristill::train {
 
-// Holds worker.lock for life. SIGTERM, SIGINT and SIGUSR1 ask for a checkpoint and exit code 75. As
-// another rank than 0 (train/distributed/rank_place.h) it holds no lock and writes nothing.
+// Holds worker.lock for life, and first removes what killed workers left half-written. SIGTERM,
+// SIGINT and SIGUSR1 ask for a checkpoint and exit code 75. As another rank than 0
+// (train/distributed/rank_place.h) it holds no lock and writes nothing.
 int run_worker(const std::filesystem::path& directory);
 
 }  // namespace tristill::train

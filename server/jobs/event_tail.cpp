@@ -1,10 +1,12 @@
 #include "server/jobs/event_tail.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <optional>
 
 namespace tristill::jobs {
 namespace {
@@ -43,6 +45,13 @@ std::string read_part(const std::filesystem::path& path, int64_t offset) {
   return bytes;
 }
 
+// Zero when there is no file; nothing when that cannot be known.
+std::optional<int64_t> size_of(const std::filesystem::path& path) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0) return static_cast<int64_t>(status.st_size);
+  return errno == ENOENT ? std::optional<int64_t>(0) : std::nullopt;
+}
+
 }  // namespace
 
 std::vector<job::Event> parse_lines(std::string_view bytes, double time, size_t& used) {
@@ -69,6 +78,17 @@ std::vector<job::Event> parse_lines(std::string_view bytes, double time, size_t&
     }
   }
   return events;
+}
+
+void EventTail::accept_loss() {
+  const auto size = size_of(file_);
+  if (!size || *size >= offset_) return;
+  const auto lost = warning("events.jsonl is " + std::to_string(offset_ - *size) +
+                                " bytes shorter than what was read of it, as after a power cut; "
+                                "the last events before it may be missing",
+                            now());
+  store_.append_events(job_id_, offset_, *size, {lost});
+  offset_ = *size;
 }
 
 size_t EventTail::drain() {

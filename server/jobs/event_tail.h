@@ -19,6 +19,11 @@ class EventTail {
   EventTail(Store& store, std::string job_id, std::filesystem::path file, int64_t offset)
       : store_(store), job_id_(std::move(job_id)), file_(std::move(file)), offset_(offset) {}
 
+  // Before a worker starts: a file that is shorter than what was read of it has lost its end, as in
+  // a power cut, and is read on from its end as it is now. The job gets a warning. Not while a
+  // worker writes.
+  void accept_loss();
+
   // Stores every whole line that is there; says how many events that were. A line that is not
   // whole yet stays for the next call. A file that is not there yet has no lines.
   size_t drain();
@@ -30,7 +35,7 @@ class EventTail {
   Store& store_;
   std::string job_id_;
   std::filesystem::path file_;
-  int64_t offset_;         // stored
+  int64_t offset_;  // stored
   bool skipping_ = false;  // inside an overlong line whose warning is stored
 };
 

@@ -32,7 +32,7 @@ struct JobServiceOptions {
   // Folders of corpora beyond DATA/corpora and python-stdlib, asked first. May be empty.
   std::function<std::optional<std::filesystem::path>(const std::string& name)> corpus_path;
   size_t max_waiting = 1000;  // queued jobs; more are refused with 429
-  std::chrono::milliseconds kill_after{60000};  // from SIGTERM to SIGKILL
+  std::chrono::milliseconds kill_after{60000};  // from SIGTERM to SIGKILL of a job nobody wants
   std::chrono::milliseconds stop_patience{10000};  // stop() waits so long for the checkpoint
   std::chrono::milliseconds heartbeat{15000};  // comments on a silent event stream
 };

@@ -356,6 +356,26 @@ Result<Job> Store::begin_attempt(const std::string& id) {
   return changed;
 }
 
+void Store::withdraw_attempt(const Job& before) {
+  const std::lock_guard lock(write_mutex_);
+  Transaction transaction(writer_);
+  const auto job = select_job(writer_, before.id);
+  if (!job || job->state != JobState::running) return;
+  {
+    Statement row(writer_, "DELETE FROM events WHERE id = ?");
+    row.bind(job->attempt_event_id);
+    row.run();
+  }
+  {
+    Statement row(writer_,
+                  "UPDATE jobs SET state = 'queued', started_at = ?, attempt_event_id = ? "
+                  "WHERE id = ?");
+    row.bind(before.started_at).bind(before.attempt_event_id).bind(std::string_view(before.id));
+    row.run();
+  }
+  transaction.commit();
+}
+
 void Store::append_events(const std::string& id, int64_t from, int64_t to,
                           const std::vector<job::Event>& events) {
   const std::lock_guard lock(write_mutex_);

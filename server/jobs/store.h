@@ -93,6 +93,9 @@ class Store {
   Result<Job> change(const std::string& id, const Transition& transition);
   // Queued to running: notes where the new attempt's events begin.
   Result<Job> begin_attempt(const std::string& id);
+  // Undoes begin_attempt where no worker could be started: the job is as it was before, the event
+  // of the attempt is gone. Does nothing when a person's wish came in between.
+  void withdraw_attempt(const Job& before);
 
   // Stores events and how far events.jsonl is read, in one transaction; only when that was
   // `from` before, so that nothing is stored twice.

@@ -1,5 +1,6 @@
 #include "server/jobs/supervisor.h"
 
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 
@@ -17,6 +18,11 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLookAtWorker{250};
 constexpr milliseconds kLookAtQueue{5000};
 constexpr milliseconds kAfterFailure{1000};
+
+// A full disk, too many processes: no fault of a job, and the next one would meet the same.
+bool may_pass(const Error& error) {
+  return error.code == ErrorCode::resource_exhausted || error.code == ErrorCode::unavailable;
+}
 
 }  // namespace
 
@@ -84,7 +90,9 @@ void Supervisor::finish_former() {
       follow(job, std::move(*process));
       return;
     }
-    EventTail(store_, job.id, directory(job.id).events(), job.event_offset).drain();
+    EventTail tail(store_, job.id, directory(job.id).events(), job.event_offset);
+    tail.accept_loss();
+    tail.drain();
     conclude(job.id, ProcessEnd{});
   }
 }
@@ -98,22 +106,25 @@ void Supervisor::begin_next() {
 
 void Supervisor::spawn(const Job& job) {
   if (auto prepared = prepare_directory(job); !prepared) {
-    fail(job.id, prepared.error());
+    refuse(job.id, prepared.error());
     return;
   }
+  const auto where = directory(job.id);
+  EventTail(store_, job.id, where.events(), job.event_offset).accept_loss();
   auto begun = store_.begin_attempt(job.id);
   if (!begun) return;  // cancelled meanwhile
-  news_.ring();
-  const auto where = directory(job.id);
   if (auto living = WorkerProcess::adopt(where)) {
+    news_.ring();
     follow(*begun, std::move(*living));
     return;
   }
   auto process = WorkerProcess::spawn(options_.worker_binary, where);
   if (!process) {
-    fail(job.id, process.error());
+    if (may_pass(process.error())) store_.withdraw_attempt(job);
+    refuse(job.id, process.error());
     return;
   }
+  news_.ring();
   log_info("worker started", {{"job", job.id}, {"name", job.name}});
   follow(*begun, std::move(*process));
 }
@@ -162,13 +173,14 @@ void Supervisor::watch() {
 void Supervisor::pass_on_wishes() {
   const auto job = store_.find(current_->id);
   CHECK(job.has_value());
-  const bool wanted = mode_ == Mode::stop || job->state != JobState::running;
-  if (wanted && !current_->asked_at) {
+  const bool is_unwanted = job->state != JobState::running;
+  if ((is_unwanted || mode_ == Mode::stop) && !current_->asked_at) {
     current_->process.ask_to_stop();
     current_->asked_at = Clock::now();
   }
-  const bool overdue =
-      current_->asked_at && Clock::now() - *current_->asked_at >= options_.kill_after;
+  // Who stops the daemon wants the checkpoint: stop_patience decides then.
+  const bool overdue = is_unwanted && current_->asked_at &&
+                       Clock::now() - *current_->asked_at >= options_.kill_after;
   if (overdue && !current_->killed) {
     log_warn("worker did not stop in time and is killed", {{"job", current_->id}});
     current_->process.kill();
@@ -233,7 +245,9 @@ void Supervisor::finish(const Job& job, Transition& change) const {
   change.failure = JobFailure{error_name(deployed.error().code), change.message, {}};
 }
 
-void Supervisor::fail(const std::string& id, const Error& error) {
+// Fails the job; but what may pass is thrown, and the job stays queued with all behind it.
+void Supervisor::refuse(const std::string& id, const Error& error) {
+  if (may_pass(error)) throw std::runtime_error("job " + id + " cannot start: " + error.message);
   log_error("job cannot start", {{"job", id}, {"reason", error.message}});
   const auto changed =
       store_.change(id, {.to = JobState::failed,

@@ -37,7 +37,8 @@ class Supervisor {
   Supervisor& operator=(const Supervisor&) = delete;
 
   void start();
-  // Asks the worker to stop, waits stop_patience for it, ends the thread. Any thread, once.
+  // Asks the worker to stop, waits stop_patience for it, ends the thread. A worker that needs
+  // longer is left alone, not killed. Any thread, once.
   void stop();
   // Something was queued or is to be cancelled. Any thread.
   void wake() { wake_.ring(); }
@@ -68,7 +69,7 @@ class Supervisor {
   void conclude(const std::string& id, const ProcessEnd& end);
   Result<Job> carry_out(const Job& job, const Verdict& verdict);
   void finish(const Job& job, Transition& change) const;
-  void fail(const std::string& id, const Error& error);
+  void refuse(const std::string& id, const Error& error);
   void follow(const Job& job, WorkerProcess process);
 
   Store& store_;

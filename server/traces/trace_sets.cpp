@@ -90,6 +90,7 @@ Result<TraceSet> TraceSets::scan(const std::string& name, Entry& entry) const {
     if (set.tokenizer.empty()) set.tokenizer = std::move(record.tokenizer);
   });
   if (!summary) return summary.error();
+  if (summary->damaged_at) return trace::damaged_shard(shard(name), *summary->damaged_at);
   set.records = summary->records;
   set.tokens = summary->tokens;
   set.scored_tokens = summary->scored_tokens;

@@ -32,7 +32,8 @@ class TraceSets {
   explicit TraceSets(std::filesystem::path root) : root_(std::move(root)) {}
 
   // All of records, durable, or none; the name is valid, records are not empty. Errors: conflict
-  // when the set's records are of another tokenizer; resource_exhausted on a full disk.
+  // when the set's records are of another tokenizer; resource_exhausted on a full disk; corrupt
+  // when its shard is damaged.
   Result<TraceSet> append(const std::string& name, std::span<const trace::Record> records);
 
   // Errors: not_found; corrupt when its shard is damaged.

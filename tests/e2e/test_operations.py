@@ -322,8 +322,14 @@ def test_systemd_is_told_of_start_watchdog_reload_and_stop(model, tmp_path, supe
         assert re.search(r"MONOTONIC_USEC=\d+", next_message(supervisor, "RELOADING=1"))
         assert next_message(supervisor, "READY=1")
         daemon.process.send_signal(signal.SIGTERM)
-        assert "EXTEND_TIMEOUT_USEC=" in next_message(supervisor, "STOPPING=1")
+        stopping = next_message(supervisor, "STOPPING=1")
+        assert int(re.search(r"EXTEND_TIMEOUT_USEC=(\d+)", stopping).group(1)) == 120e6
         assert daemon.process.wait(60) == 0
+
+
+def test_the_unit_has_time_for_a_checkpoint_and_outlives_a_worker_without_memory():
+    lines = (SOURCE / "packaging" / "tristilld.service").read_text().splitlines()
+    assert {"TimeoutStopSec=2min", "OOMPolicy=continue"} <= set(lines)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")

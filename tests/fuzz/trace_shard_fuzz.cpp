@@ -16,5 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       [&](tristill::trace::Record&& record) { visited += record.tokens.empty() ? 0 : 1; });
   ::close(fd);
   if (summary) CHECK(visited <= summary->records);
+  if (summary && summary->damaged_at) {
+    CHECK(summary->torn_tail && *summary->damaged_at == summary->records + 1);
+  }
   return 0;
 }

@@ -110,6 +110,62 @@ TEST_F(ShardFailure, ALengthBeyondTheFileIsATornTail) {
   }
 }
 
+// Wherever in a record a bit turns: were it cut off, those behind it would go with it.
+TEST_F(ShardFailure, RotBeforeWholeRecordsIsNamedAndNothingIsCutOff) {
+  for (int32_t i = 0; i < 10; ++i) ASSERT_TRUE(append_records(path_, std::vector{record(i)}));
+  const std::string whole = *read_file(path_);
+  const size_t n_bytes = (whole.size() - 8) / 10;
+  // The length becomes too small, then points beyond the end; then the CRC, then the payload.
+  for (const size_t at : {size_t{0}, size_t{1}, size_t{3}, size_t{5}, size_t{8}, n_bytes - 1}) {
+    for (const size_t number : {size_t{1}, size_t{4}, size_t{9}}) {
+      std::string bytes = whole;
+      bytes[8 + (number - 1) * n_bytes + at] ^= 16;
+      ASSERT_TRUE(write_file_atomically(path_, bytes));
+      EXPECT_EQ(summary().records, number - 1) << at;
+      EXPECT_EQ(summary().damaged_at, number) << at;
+      const auto refused = append_records(path_, std::vector{record(10)});
+      ASSERT_FALSE(refused) << at;
+      EXPECT_EQ(refused.error().code, ErrorCode::corrupt);
+      EXPECT_NE(refused.error().message.find("record " + std::to_string(number) + " of"),
+                std::string::npos)
+          << refused.error().message;
+      EXPECT_EQ(*read_file(path_), bytes) << at;
+    }
+  }
+}
+
+TEST_F(ShardFailure, RotInTheLastRecordIsATornTail) {
+  for (int32_t i = 0; i < 10; ++i) ASSERT_TRUE(append_records(path_, std::vector{record(i)}));
+  const std::string whole = *read_file(path_);
+  const size_t n_bytes = (whole.size() - 8) / 10;
+  for (size_t at = 0; at < n_bytes; ++at) {
+    std::string bytes = whole;
+    bytes[8 + 9 * n_bytes + at] ^= 16;
+    ASSERT_TRUE(write_file_atomically(path_, bytes));
+    EXPECT_EQ(summary().records, 9U) << at;
+    EXPECT_TRUE(summary().torn_tail) << at;
+    EXPECT_FALSE(summary().damaged_at) << at;
+    ASSERT_TRUE(append_records(path_, std::vector{record(10)}));
+    EXPECT_EQ(summary().records, 10U) << at;
+    EXPECT_FALSE(summary().torn_tail) << at;
+  }
+}
+
+// What follows is found however far it is.
+TEST_F(ShardFailure, RotInALargeRecordIsNoTornTail) {
+  Record large = record(1);
+  large.tokens.resize(500'000, 5);
+  large.top_logprobs.resize(500'000);
+  ASSERT_TRUE(append_records(path_, std::vector{large, record(2)}));
+  std::string bytes = *read_file(path_);
+  bytes[1000] ^= 1;
+  ASSERT_TRUE(write_file_atomically(path_, bytes));
+  EXPECT_EQ(summary().damaged_at, 1U);
+  ASSERT_TRUE(write_file_atomically(path_, bytes.substr(0, bytes.size() - 1)));
+  EXPECT_FALSE(summary().damaged_at);
+  EXPECT_TRUE(summary().torn_tail);
+}
+
 // A CRC tells rot, not lies.
 TEST_F(ShardFailure, AWholeRecordOfImpossibleContentIsNotVisited) {
   ASSERT_TRUE(append_records(path_, std::vector{record(1)}));
@@ -141,6 +197,7 @@ TEST_F(ShardFailure, AWholeRecordOfImpossibleContentIsNotVisited) {
     write_payload(payload);
     EXPECT_EQ(summary().records, 0U) << testing::PrintToString(payload);
     EXPECT_TRUE(summary().torn_tail);
+    EXPECT_EQ(summary().damaged_at, 1U);
   }
 }
 

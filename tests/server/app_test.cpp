@@ -5,7 +5,10 @@
 #include <set>
 #include <thread>
 
+#include "base/atomic_file.h"
+#include "base/file_lock.h"
 #include "server/access/scope.h"
+#include "server/jobs/store.h"
 #include "tests/support/raw_client.h"
 #include "tests/support/served_model.h"
 
@@ -29,7 +32,7 @@ class Daemon : public ::testing::Test {
   ~Daemon() override { stop(); }
 
   void start() {
-    auto started = App::start(settings_);
+    auto started = App::start(settings_, worker_patience_);
     ASSERT_TRUE(started) << started.error().message;
     app_ = std::move(*started);
     running_ = std::thread([this] { app_->run(); });
@@ -63,6 +66,7 @@ class Daemon : public ::testing::Test {
 
   tests::TemporaryFolder folder_;
   Settings settings_;
+  std::chrono::milliseconds worker_patience_ = kWorkerPatience;
   std::string model_;
   std::unique_ptr<App> app_;
   std::thread running_;
@@ -293,6 +297,38 @@ TEST_F(Daemon, StoppingWithoutPatienceAnswersWhatRuns) {
   for (const auto& choice : body["choices"]) EXPECT_EQ(choice["finish_reason"], "length");
   stopping.join();
   running_.join();
+}
+
+TEST_F(Daemon, AsAServiceItHasMorePatienceWithItsWorker) {
+  start();
+  const auto alone = app_->stop_patience();
+  stop();
+  worker_patience_ = kServicePatience;
+  start();
+  EXPECT_EQ(app_->stop_patience() - alone, kServicePatience - kWorkerPatience);
+}
+
+// Without patience the worker is asked and left: its job is running when the daemon has stopped.
+TEST_F(Daemon, WaitsForItsWorkerAsLongAsItWasTold) {
+  std::filesystem::create_directories(settings_.data / "corpora" / "code");
+  ASSERT_TRUE(write_file_atomically(settings_.data / "fake_worker.script", "await=never"));
+  worker_patience_ = std::chrono::milliseconds(0);
+  start();
+  const std::string wish =
+      R"({"kind":"tokenizer","name":"py","data":{"corpora":[{"name":"code"}]}})";
+  ASSERT_EQ(ask("POST", "/jobs", wish).status, 200);
+  std::filesystem::path job;
+  ASSERT_TRUE(until([&] {
+    for (const auto& entry : std::filesystem::directory_iterator(settings_.data / "jobs")) {
+      job = entry.path();
+    }
+    return std::filesystem::exists(job / "attempts");
+  }));
+  stop();
+  auto store = jobs::Store::open(settings_.data / "tristill.db");
+  ASSERT_TRUE(store) << store.error().message;
+  EXPECT_EQ((*store)->counts().at("running"), 1U);
+  EXPECT_TRUE(until([&] { return !FileLock::is_held(job / "worker.lock"); }));
 }
 
 TEST_F(Daemon, AReloadServesWhatTheFilesAreNow) {

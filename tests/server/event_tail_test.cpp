@@ -106,6 +106,43 @@ TEST_F(EventTailTest, AnOverlongLineThatStillGrowsIsSkippedToItsEnd) {
   EXPECT_EQ(stored().back().event.numbers.at("step"), 3);
 }
 
+TEST_F(EventTailTest, AFileThatLostItsEndIsReadOnFromThere) {
+  append(line(1) + line(2) + line(3));
+  EXPECT_EQ(tail().drain(), 3u);
+  std::filesystem::resize_file(events(), line(1).size() + 4);
+  tail().accept_loss();
+  append("\n" + line(4));  // as the next worker begins after a torn line
+  EXPECT_EQ(tail().drain(), 1u);
+  const auto events = stored();
+  ASSERT_EQ(events.size(), 5u);
+  EXPECT_EQ(events[3].type, "log");
+  EXPECT_EQ(events[3].event.level, job::EventLevel::warn);
+  EXPECT_EQ(events[4].event.numbers.at("step"), 4);
+}
+
+TEST_F(EventTailTest, AFileThatIsGoneIsReadFromItsNewBeginning) {
+  append(line(1));
+  EXPECT_EQ(tail().drain(), 1u);
+  std::filesystem::remove(events());
+  tail().accept_loss();
+  append(line(2));
+  EXPECT_EQ(tail().drain(), 1u);
+  EXPECT_EQ(stored().back().event.numbers.at("step"), 2);
+}
+
+TEST_F(EventTailTest, AFileThatLostNothingIsReadAsBefore) {
+  tail().accept_loss();
+  append(line(1) + line(2));
+  tail().accept_loss();
+  EXPECT_EQ(tail().drain(), 2u);
+  tail().accept_loss();
+  append(line(3).substr(0, 5));
+  tail().accept_loss();
+  append(line(3).substr(5));
+  EXPECT_EQ(tail().drain(), 1u);
+  EXPECT_EQ(stored().size(), 3u);
+}
+
 TEST_F(EventTailTest, ReadsManyMegabytes) {
   std::string bytes;
   size_t n_lines = 0;

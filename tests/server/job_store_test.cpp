@@ -126,6 +126,40 @@ TEST_F(JobStore, OutcomeIsOfTheNewestAttemptOnly) {
   EXPECT_FALSE(store_->outcome(*second));
 }
 
+TEST_F(JobStore, AWithdrawnAttemptLeavesNoTrace) {
+  const std::string id = add("a")->id;
+  const auto fresh = store_->find(id);
+  ASSERT_TRUE(store_->begin_attempt(id));
+  store_->withdraw_attempt(*fresh);
+  EXPECT_EQ(store_->find(id)->state, JobState::queued);
+  EXPECT_FALSE(store_->find(id)->started_at);
+  EXPECT_EQ(store_->events(id, 0, 10).size(), 1u);
+  // The same of a job that has run before.
+  ASSERT_TRUE(store_->begin_attempt(id));
+  ASSERT_TRUE(change(id, JobState::queued));
+  const auto before = store_->find(id);
+  const size_t n_events = store_->events(id, 0, 10).size();
+  ASSERT_TRUE(store_->begin_attempt(id));
+  store_->withdraw_attempt(*before);
+  reopen();
+  const auto after = store_->find(id);
+  EXPECT_EQ(after->state, JobState::queued);
+  EXPECT_EQ(after->started_at, before->started_at);
+  EXPECT_EQ(after->attempt_event_id, before->attempt_event_id);
+  EXPECT_EQ(after->failures, before->failures);
+  EXPECT_EQ(store_->events(id, 0, 10).size(), n_events);
+}
+
+TEST_F(JobStore, AnAttemptThatAPersonWantsToEndIsNotWithdrawn) {
+  const std::string id = add("a")->id;
+  const auto before = store_->find(id);
+  ASSERT_TRUE(store_->begin_attempt(id));
+  ASSERT_TRUE(change(id, JobState::cancelling));
+  store_->withdraw_attempt(*before);
+  EXPECT_EQ(store_->find(id)->state, JobState::cancelling);
+  EXPECT_EQ(store_->events(id, 0, 10).size(), 3u);
+}
+
 TEST_F(JobStore, OnlyANewCheckpointIsProgress) {
   const std::string id = add("a")->id;
   ASSERT_TRUE(store_->begin_attempt(id));

@@ -53,6 +53,7 @@ class Notifier : public ::testing::Test {
 TEST_F(Notifier, TellsWhatTheServiceDoes) {
   const Supervisor supervisor((folder_.path() / "notify").string());
   const auto notifier = ServiceNotifier::from_environment();
+  EXPECT_TRUE(notifier.is_heard());
   notifier.ready();
   EXPECT_TRUE(supervisor.read().starts_with("READY=1\n"));
   notifier.reloading();
@@ -76,6 +77,7 @@ TEST_F(Notifier, KnowsAbstractSockets) {
 }
 
 TEST_F(Notifier, IsSilentWithoutASocketAndSurvivesABrokenOne) {
+  EXPECT_FALSE(ServiceNotifier::from_environment().is_heard());
   ServiceNotifier::from_environment().ready();
   ::setenv("NOTIFY_SOCKET", "/nowhere/notify", 1);
   ServiceNotifier::from_environment().ready();

@@ -124,6 +124,37 @@ TEST_F(Traces, AFullDiskAnswers507AndKeepsWhatWasThere) {
   EXPECT_EQ(upload("new", line()).status, 200);
 }
 
+TEST_F(Traces, ATornTailIsNotCounted) {
+  ASSERT_EQ(upload("mine", line() + line()).status, 200);
+  const auto shard = *service_->shard_path("mine");
+  ASSERT_TRUE(write_file_atomically(shard, *read_file(shard) + "torn"));
+  reopen();
+  EXPECT_EQ(call("GET", "/traces/mine").body["records"], 2);
+  EXPECT_EQ(upload("mine", line()).body["records"], 3);
+  reopen();
+  EXPECT_EQ(call("GET", "/traces/mine").body["records"], 3);
+}
+
+TEST_F(Traces, ADamagedSetSaysSoAndStaysAsItIs) {
+  ASSERT_EQ(upload("mine", line() + line() + line()).status, 200);
+  const auto shard = *service_->shard_path("mine");
+  std::string bytes = *read_file(shard);
+  bytes[100] ^= 1;  // of the first record
+  ASSERT_TRUE(write_file_atomically(shard, bytes));
+  for (const bool is_counted : {true, false}) {
+    if (!is_counted) reopen();
+    const auto answer = upload("mine", line());
+    EXPECT_EQ(answer.status, 500) << answer.response.body;
+    EXPECT_EQ(answer.body["error"]["code"], "corrupt");
+    const std::string message = answer.body["error"]["message"];
+    EXPECT_NE(message.find("record 1 of"), std::string::npos) << message;
+    EXPECT_EQ(*read_file(shard), bytes);
+    EXPECT_EQ(call("GET", "/traces/mine").status, 500);
+  }
+  EXPECT_EQ(call("DELETE", "/traces/mine").status, 200);
+  EXPECT_EQ(upload("mine", line()).body["records"], 1);
+}
+
 TEST_F(Traces, ListsByName) {
   ASSERT_EQ(upload("b", line()).status, 200);
   ASSERT_EQ(upload("a", line('c')).status, 200);

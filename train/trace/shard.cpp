@@ -28,6 +28,9 @@ namespace {
 constexpr std::string_view kMagic = "TSTRACE1";
 constexpr size_t kFingerprint = 64;
 constexpr size_t kRecordHead = 8;
+constexpr size_t kScanBytes = size_t{1} << 20;
+// From a record's beginning to the end of its tokenizer, at most.
+constexpr size_t kScanAhead = kRecordHead + 1 + 2 + UINT16_MAX + kFingerprint;
 
 template <class T>
 void put(std::string& out, T value) {
@@ -87,6 +90,21 @@ bool decode(std::string_view payload, Record& record) {
   return in.ok() && in.remaining() == 0;
 }
 
+bool is_hex_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
+
+// Whether a record of at most `room` bytes may begin with these bytes, all of which lie within the
+// room. Almost never by chance: the digits of a tokenizer stand where they belong.
+bool may_begin_record(std::string_view bytes, uint64_t room) {
+  ByteReader in(std::as_bytes(std::span(bytes)));
+  const uint32_t length = in.u32();
+  if (length < kFingerprint || length > room) return false;
+  in.take(sizeof(uint32_t));  // the CRC
+  if (in.u8() > static_cast<uint8_t>(Sampling::t1)) return false;
+  in.take(in.u16());  // the teacher
+  const std::string_view tokenizer = in.text(kFingerprint);
+  return in.ok() && std::ranges::all_of(tokenizer, is_hex_digit);
+}
+
 Error system_error(const char* what, const std::filesystem::path& path) {
   const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
   const auto code = full              ? ErrorCode::resource_exhausted
@@ -121,16 +139,27 @@ class ShardReader {
 
   // The next whole record's payload; nothing at the end, at a torn one or when reading fails.
   std::optional<std::string> next() {
-    if (whole_ < kMagic.size() || size_ - whole_ < kRecordHead) return std::nullopt;
-    const std::string head = take(kRecordHead);
-    ByteReader in(std::as_bytes(std::span(head)));
-    const uint32_t length = in.u32();
-    const uint32_t crc = in.u32();
-    if (!in.ok() || length == 0 || length > size_ - whole_ - kRecordHead) return std::nullopt;
-    std::string payload = take(length);
-    if (payload.size() != length || crc32c(payload) != crc) return std::nullopt;
-    whole_ += kRecordHead + length;
+    if (whole_ < kMagic.size()) return std::nullopt;
+    auto payload = take_record(size_ - whole_);
+    if (payload) whole_ += kRecordHead + payload->size();
     return payload;
+  }
+
+  // Whether a whole record begins anywhere behind the one at which next() has ended: its length
+  // may be what rotted. Ends the reading.
+  bool is_followed() {
+    if (whole_ < kMagic.size()) return false;
+    for (uint64_t at = whole_ + 1; at < size_; at += kScanBytes) {
+      seek(at);
+      const std::string bytes = take(std::min<uint64_t>(size_ - at, kScanBytes + kScanAhead));
+      for (size_t i = 0; i < std::min(bytes.size(), kScanBytes); ++i) {
+        const uint64_t room = size_ - at - i;
+        if (!may_begin_record(std::string_view(bytes).substr(i), room)) continue;
+        seek(at + i);
+        if (take_record(room)) return true;
+      }
+    }
+    return false;
   }
 
   // Bytes up to the end of the last whole record; 0 where not even the magic is whole.
@@ -139,6 +168,21 @@ class ShardReader {
   bool failed() const { return std::ferror(file_.get()) != 0; }
 
  private:
+  void seek(uint64_t offset) { std::fseek(file_.get(), static_cast<long>(offset), SEEK_SET); }
+
+  // The payload of the whole record that begins here, `room` bytes before the end.
+  std::optional<std::string> take_record(uint64_t room) {
+    if (room < kRecordHead) return std::nullopt;
+    const std::string head = take(kRecordHead);
+    ByteReader in(std::as_bytes(std::span(head)));
+    const uint32_t length = in.u32();
+    const uint32_t crc = in.u32();
+    if (!in.ok() || length == 0 || length > room - kRecordHead) return std::nullopt;
+    std::string payload = take(length);
+    if (payload.size() != length || crc32c(payload) != crc) return std::nullopt;
+    return payload;
+  }
+
   std::string take(uint64_t n) {
     std::string bytes(n, '\0');
     bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file_.get()));
@@ -167,13 +211,17 @@ class Descriptor {
   int fd_;
 };
 
-// Where new records go: after the last whole one, or 0 for a new file.
+// Where new records go: after the last whole one, or 0 for a new file. What is behind that and is
+// no torn tail is an error: to cut it off would lose whole records.
 Result<uint64_t> end_of_whole(const std::filesystem::path& path) {
   auto reader = ShardReader::open(path);
   if (!reader && reader.error().code == ErrorCode::not_found) return uint64_t{0};
   if (!reader) return reader.error();
-  while (reader->next()) continue;
+  uint64_t n_whole = 0;
+  while (reader->next()) ++n_whole;
+  const bool is_damaged = reader->is_followed();
   if (reader->failed()) return system_error("read", path);
+  if (is_damaged) return damaged_shard(path, n_whole + 1);
   return reader->whole();
 }
 
@@ -223,9 +271,19 @@ Result<ShardSummary> read_shard(const std::filesystem::path& path,
     }
     visit(std::move(record));
   }
+  const bool is_damaged = !whole || reader->is_followed();
   if (reader->failed()) return system_error("read", path);
   summary.torn_tail = !whole || reader->whole() != reader->size();
+  if (is_damaged) summary.damaged_at = summary.records + 1;
   return summary;
+}
+
+Error damaged_shard(const std::filesystem::path& path, uint64_t record) {
+  return {ErrorCode::corrupt,
+          "record " + std::to_string(record) + " of " + path.string() +
+              " is damaged: nothing behind it is read, nothing is appended or cut off; upload "
+              "under another name, or delete this set and upload it again",
+          "traces"};
 }
 
 }  // namespace tristill::trace

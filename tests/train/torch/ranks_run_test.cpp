@@ -18,6 +18,7 @@
 
 #include "base/atomic_file.h"
 #include "base/exit_code.h"
+#include "base/file_lock.h"
 #include "model/format/model_file.h"
 #include "tests/support/test_model.h"
 #include "tests/train/torch/source_folder.h"
@@ -333,6 +334,25 @@ TEST_F(RanksRunTest, NoRankOutlivesTheFirst) {
     EXPECT_EQ(::poll(&end, 1, 30'000), 1) << "a rank lives on";
     ::close(other);
   }
+}
+
+TEST_F(RanksRunTest, WhatKilledWorkersLeftIsRemovedByTheHolderOfTheLock) {
+  const job::JobDirectory left{root_ / "left"};
+  fs::create_directories(left.checkpoints());
+  const fs::path leftovers[] = {left.root / "student.gguf.tmp-12-0", left.root / "ranks.4711"};
+  const fs::path others[] = {left.model(), left.root / "ranks",
+                             left.checkpoints() / "state.pt.tmp-12-0"};
+  for (const fs::path& file : leftovers) ASSERT_TRUE(write_file_atomically(file, "x"));
+  for (const fs::path& file : others) ASSERT_TRUE(write_file_atomically(file, "x"));
+  {
+    const auto lock = FileLock::acquire(left.lock());
+    ASSERT_TRUE(lock);
+    EXPECT_EQ(await(start(left)), kExitConflict);
+    for (const fs::path& file : leftovers) EXPECT_TRUE(fs::exists(file)) << file;
+  }
+  EXPECT_EQ(await(start(left)), kExitNotFound);  // there is no job.json
+  for (const fs::path& file : leftovers) EXPECT_FALSE(fs::exists(file)) << file;
+  for (const fs::path& file : others) EXPECT_TRUE(fs::exists(file)) << file;
 }
 
 // The signal may reach any rank.

@@ -25,14 +25,20 @@ bool starts_here(const TokenSource& source, size_t document, size_t offset, size
 // Of an answer the prompt is no lesson, but for tokens of it that the teacher judged. Empty: every
 // token is one.
 std::vector<Lesson> lessons_of(const trace::Record& record) {
-  const size_t n = record.tokens.size();
-  if (record.sampling == trace::Sampling::corpus || record.prompt_tokens >= n) return {};
-  std::vector<Lesson> lessons(record.prompt_tokens, Lesson::none);
-  for (size_t i = 0; i < lessons.size() && i < record.top_logprobs.size(); ++i) {
-    if (!record.top_logprobs[i].empty()) lessons[i] = Lesson::token;
+  if (record.sampling == trace::Sampling::corpus || record.prompt_tokens == 0) return {};
+  std::vector<Lesson> lessons(record.tokens.size(), Lesson::token);
+  for (size_t i = 0; i < lessons.size() && i < record.prompt_tokens; ++i) {
+    const bool judged = i < record.top_logprobs.size() && !record.top_logprobs[i].empty();
+    if (!judged) lessons[i] = Lesson::none;
   }
-  lessons.resize(lessons.empty() ? 0 : n, Lesson::token);
   return lessons;
+}
+
+// Whether anything is learned of it: nothing predicts the first token.
+bool has_lesson(const EncodedDocument& document) {
+  if (document.lessons.empty()) return document.tokens.size() > 1;
+  return std::any_of(document.lessons.begin() + 1, document.lessons.end(),
+                     [](Lesson lesson) { return lesson != Lesson::none; });
 }
 
 }  // namespace
@@ -51,7 +57,9 @@ void TokenSource::add(const EncodedDocument& document) {
 
 void TokenSource::add_trace(const trace::Record& record) {
   is_trace = true;
-  add({.tokens = record.tokens, .lessons = lessons_of(record)});
+  const EncodedDocument document{.tokens = record.tokens, .lessons = lessons_of(record)};
+  if (!has_lesson(document)) return;
+  add(document);
   for (const auto& list : record.top_logprobs) {
     for (const auto& entry : list) {
       top_ids.push_back(entry.token);
@@ -253,7 +261,7 @@ void BatchStream::fill_row(int64_t row, Rows& rows) {
       break;
     }
     const Segment segment = next_segment(source, open, room);
-    // Every document ends with a lesson, so this ends too.
+    // Every document has a lesson behind its first token, so this ends too.
     if (segment.tokens.size() < 2 || segment.n_labels() == 0) continue;
     rows.put(row, column, segment, *tokenizer_);
     column += static_cast<int64_t>(segment.tokens.size()) - 1;

@@ -44,6 +44,7 @@ struct TokenSource {
   void add(const EncodedDocument& document);
   // Adds a text, as encode_document does.
   void add_document(const Tokenizer& tokenizer, std::string_view text);
+  // One that nothing is learned of is left out.
   void add_trace(const trace::Record& record);
 };
 

@@ -200,18 +200,14 @@ struct LabelRows {
   Tensor uniform;  // likewise; undefined without smoothing
 };
 
-// structural [n]: whether the format loss counts the label; undefined: never. mean_ce [n]: the mean
-// of -log q over the vocabulary; looked at only with smoothing.
+// structural [n]: 1 where the format loss counts the label, else 0; undefined: never. mean_ce [n]:
+// the mean of -log q over the vocabulary; looked at only with smoothing.
 LabelRows label_rows(const Call& call, const Teachings& teachings, const Tensor& structural,
                      int64_t begin, const Tensor& ce, const Tensor& mean_ce, int64_t vocab) {
   const int64_t n = ce.size(0);
-  const auto of_others = [&](Tensor weights) {  // not of the student's own words
-    if (call.own.defined()) weights.masked_fill_(call.own.slice(0, begin, begin + n), 0.0);
-    return weights;
-  };
   Tensor weight = at::full({n}, teachings.dense ? call.weights.ce : 1.0, ce.options());
   if (teachings.lists) weight.index_fill_(0, teachings.lists->taught.rows, call.weights.ce);
-  weight = of_others(weight);
+  if (call.own.defined()) weight.masked_fill_(call.own.slice(0, begin, begin + n), 0.0);
   const LabelLoss& spec = call.weights.label;
   LabelRows rows{weight * ce, weight, weight, {}};
   if (spec.smoothing > 0) {
@@ -228,7 +224,7 @@ LabelRows label_rows(const Call& call, const Teachings& teachings, const Tensor&
     rows.at_label = rows.softmax;
   }
   if (structural.defined()) {
-    const Tensor format = of_others(structural * call.format);
+    const Tensor format = structural * call.format;
     rows.loss = rows.loss + format * ce;
     rows.softmax = rows.softmax + format;
     rows.at_label = rows.at_label + format;
@@ -291,6 +287,7 @@ void chunk_losses(Call& call, Tensor& logits, int64_t begin) {
   Tensor structural;
   if (call.structural.defined()) {
     structural = call.structural.index_select(0, label).to(at::kDouble);
+    if (call.own.defined()) structural.masked_fill_(call.own.slice(0, begin, begin + n), 0.0);
   }
   const Tensor mean_ce = mean.defined() ? sum.log() - mean : mean;
   const LabelRows labels =

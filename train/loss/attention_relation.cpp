@@ -2,9 +2,9 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "base/check.h"
 
@@ -55,18 +55,20 @@ Tensor add_head(const Head& head, Tensor grad) {
 
 struct RelationLoss : torch::autograd::Function<RelationLoss> {
   static Variable forward(AutogradContext* ctx, const Variable& student, const Tensor& teacher,
-                          const Tensor& segment_start, int64_t n_heads) {
-    const int64_t batch = segment_start.size(0);
-    const int64_t tokens = segment_start.size(1);
+                          const RelatedTokens* tokens, int64_t n_heads) {
+    const Tensor& segment_start = tokens->segment_start;
+    const int64_t row_tokens = segment_start.size(1);
     const int64_t d_student = student.size(1) / n_heads;
     const int64_t d_teacher = teacher.size(1) / n_heads;
-    const double weight = 1.0 / static_cast<double>(batch * tokens * n_heads);
+    const double weight = 1.0 / static_cast<double>(std::max<int64_t>(tokens->count, 1) * n_heads);
     Tensor grad = at::zeros_like(student);
     Tensor loss = at::zeros({}, student.options().dtype(at::kDouble));
-    for (int64_t b = 0; b < batch; ++b) {
-      const Tensor hidden = hidden_from(segment_start[b]);
+    for (int64_t b = 0; b < segment_start.size(0); ++b) {
+      const int64_t n = tokens->lengths[static_cast<size_t>(b)];
+      if (n == 0) continue;
+      const Tensor hidden = hidden_from(segment_start[b].slice(0, 0, n));
       const auto of = [&](const Tensor& states, int64_t head, int64_t width) {
-        return states.slice(0, b * tokens, (b + 1) * tokens)
+        return states.slice(0, b * row_tokens, b * row_tokens + n)
             .slice(1, head * width, (head + 1) * width);
       };
       for (int64_t h = 0; h < n_heads; ++h) {
@@ -85,15 +87,34 @@ struct RelationLoss : torch::autograd::Function<RelationLoss> {
 
 }  // namespace
 
+RelatedTokens related_tokens(const Tensor& labels, const Tensor& segment_start) {
+  CHECK(labels.sizes() == segment_start.sizes() && labels.is_contiguous());
+  CHECK(segment_start.is_contiguous() && segment_start.scalar_type() == at::kInt);
+  const int64_t n_tokens = labels.size(1);
+  RelatedTokens tokens{segment_start, {}, 0};
+  for (int64_t b = 0; b < labels.size(0); ++b) {
+    const auto* label = labels.data_ptr<int64_t>() + b * n_tokens;
+    const auto* start = segment_start.data_ptr<int32_t>() + b * n_tokens;
+    int64_t n = n_tokens;
+    while (n > 0 && label[n - 1] < 0) --n;
+    while (n > 0 && n < n_tokens && start[n] == start[n - 1]) ++n;
+    tokens.lengths.push_back(n);
+    tokens.count += n;
+  }
+  return tokens;
+}
+
 Tensor attention_relation_loss(const AttentionStates& student, const AttentionStates& teacher,
-                               const Tensor& given_start, int64_t n_heads) {
-  const Tensor segment_start = given_start.to(student[0].device());
+                               const RelatedTokens& given, int64_t n_heads) {
+  RelatedTokens tokens = given;
+  tokens.segment_start = given.segment_start.to(student[0].device());
+  const int64_t n = tokens.segment_start.numel();
+  CHECK(static_cast<int64_t>(tokens.lengths.size()) == tokens.segment_start.size(0));
   Tensor loss;
   for (size_t i = 0; i < student.size(); ++i) {
-    CHECK(student[i].size(0) == segment_start.numel() &&
-          teacher[i].size(0) == segment_start.numel());
+    CHECK(student[i].size(0) == n && teacher[i].size(0) == n);
     CHECK(student[i].size(1) % n_heads == 0 && teacher[i].size(1) % n_heads == 0);
-    const Tensor part = RelationLoss::apply(student[i], teacher[i], segment_start, n_heads);
+    const Tensor part = RelationLoss::apply(student[i], teacher[i], &tokens, n_heads);
     loss = loss.defined() ? loss + part : part;
   }
   return loss / static_cast<double>(student.size());

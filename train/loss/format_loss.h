@@ -1,7 +1,8 @@
 // loss.format_weight: more weight on the tokens that make the structure of JSON, which a text has
 // few of and which a parser forgives least. Pure; any thread.
 //
-//   format = mean of -log q_y over the labels y that are tokens of structure; 0 without any
+//   format = mean of -log q_y over the labels y that are tokens of structure and not the student's
+//            own words; 0 without any
 //   added to the mean loss: format_weight * format
 //
 // A token is one of structure when its bytes hold one of loss.format_characters or a code fence of

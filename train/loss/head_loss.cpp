@@ -77,7 +77,7 @@ void chunk_losses(Tensor& logits, Chunk chunk, const Targets& targets, const Los
   for (const LossSums& part : parts) sums += part;
 }
 
-// A weight a token that makes the mean over all labels one over the labels of structure.
+// A weight a token that makes the mean over all labels one over those that the format loss counts.
 double format_weight_of(const LabelCounts& counts, const LossWeights& weights) {
   if (counts.structural == 0) return 0;
   return weights.format * static_cast<double>(counts.labelled) /
@@ -126,13 +126,16 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
 
 }  // namespace
 
-LabelCounts count_labels(const Tensor& labels, const LossWeights& weights) {
+LabelCounts count_labels(const Tensor& labels, const LossWeights& weights,
+                         std::span<const uint8_t> own) {
+  CHECK(own.empty() || static_cast<int64_t>(own.size()) == labels.numel());
   LabelCounts counts;
   const int64_t* label = labels.data_ptr<int64_t>();
   for (int64_t i = 0; i < labels.numel(); ++i) {
     if (label[i] < 0) continue;
     ++counts.labelled;
-    counts.structural += is_structural(label[i], weights) ? 1 : 0;
+    const bool is_own = !own.empty() && own[static_cast<size_t>(i)] != 0;
+    counts.structural += !is_own && is_structural(label[i], weights) ? 1 : 0;
   }
   return counts;
 }
@@ -145,7 +148,7 @@ Tensor head_loss(const Tensor& hidden, const LinearWeight& head, const Tensor& l
   CHECK(teacher.sampled.size() == teacher.rows.size());
   CHECK(weights.format <= 0 ||
         static_cast<int64_t>(weights.structural.size()) == head.latent().size(0));
-  const LabelCounts counts = whole ? *whole : count_labels(labels, weights);
+  const LabelCounts counts = whole ? *whole : count_labels(labels, weights, dense.own);
   if (device::takes(hidden)) {
     return device::head_loss(hidden, head, labels, {teacher, dense}, weights, counts, sums);
   }

@@ -2,7 +2,8 @@
 // never exist at once (chunked fused-linear loss). Trainer's thread only.
 //
 //   loss = the mean over tokens with a label of train/loss/token_loss.h, its format loss apart:
-//          that is the mean over the labels of structure, of whatever number they are
+//          that is the mean over the labels of structure that are not the student's own words, of
+//          whatever number they are
 //
 // Alignment is strict: the logits of position t, the label t + 1 and the teacher's distribution
 // over t + 1 given all up to t stand in the same row. alpha CE + (1 - alpha) KL and
@@ -14,6 +15,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "train/loss/dense_targets.h"
 #include "train/loss/teacher_targets.h"
@@ -25,10 +27,12 @@ namespace tristill::train {
 // What the means are over.
 struct LabelCounts {
   int64_t labelled = 0;
-  int64_t structural = 0;  // 0 without a format loss
-  int64_t parts = 1;       // equal ones that the whole is divided into
+  int64_t structural = 0;  // not the student's own words; 0 without a format loss
+  int64_t related = 0;     // RelatedTokens::count, of train/loss/attention_relation.h
 };
-LabelCounts count_labels(const torch::Tensor& labels, const LossWeights& weights);
+// labels of the CPU; own: DenseTargets::own. related stays 0.
+LabelCounts count_labels(const torch::Tensor& labels, const LossWeights& weights,
+                         std::span<const uint8_t> own = {});
 
 //   hidden [N, D] fp32; labels [N] int64, -100 is no label
 // Returns the mean loss (scalar, differentiable in hidden and in the head's latent, if that is

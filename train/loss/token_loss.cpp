@@ -131,9 +131,9 @@ LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
   const double lse = max + std::log(sum);
 
   const bool taught = targets.count > 0 || dense;
-  const bool structural = is_structural(targets.label, weights);
+  const bool structural = !targets.own && is_structural(targets.label, weights);
   const double label_weight = targets.own ? 0.0 : taught ? weights.ce : 1.0;
-  const double format_weight = structural && !targets.own ? weights.format : 0.0;
+  const double format_weight = structural ? weights.format : 0.0;
   LossSums sums{.ce = std::log(sum) - label_logit, .z = lse * lse, .tokens = 1};
   const LabelTerm term =
       label_term(weights.label, sums.ce, lse - total / static_cast<double>(vocab), vocab);

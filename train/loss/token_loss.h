@@ -4,7 +4,8 @@
 //   label  = ce, smoothed or focal if asked for: train/loss/label_loss.h
 //   kd     = how far q is from the teacher: train/loss/distillation.h, a file for each divergence
 //   z      = lse^2                                     de Brebisson & Vincent 2016; PaLM, section 5
-//   format = ce where y is a token of structure, else 0: train/loss/format_loss.h
+//   format = ce where y is a token of structure that the student did not write itself, else 0:
+//            train/loss/format_loss.h
 //   loss   = ce_weight' label + kd_weight' kd + z_weight z + format_weight format
 //   (ce_weight', kd_weight') = (1, 0) where the teacher is unknown, (0, kd_weight) where the
 //   student wrote the label itself.
@@ -60,7 +61,7 @@ struct TokenTargets {
 LossSums token_loss(float* logits, int64_t vocab, const TokenTargets& targets,
                     const LossWeights& weights, float factor);
 
-// Whether the format loss counts a label (not negative).
+// Whether the format loss counts a label (not negative), unless the student wrote it itself.
 bool is_structural(int64_t label, const LossWeights& weights);
 
 }  // namespace tristill::train

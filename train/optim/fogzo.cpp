@@ -1,12 +1,21 @@
 #include "train/optim/fogzo.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "base/check.h"
 #include "base/random.h"
 #include "train/optim/random_draws.h"
 
 namespace tristill::train {
+
+double probe_reach(const torch::Tensor& weight) {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor rows = weight.abs().sum(1).to(at::kDouble).cpu();
+  const auto* sums = rows.data_ptr<double>();
+  const double total = std::accumulate(sums, sums + rows.numel(), 0.0);
+  return total / static_cast<double>(weight.numel()) / std::sqrt(12.0);
+}
 
 GuidedProbe::GuidedProbe(const std::vector<Matrix>& matrices, double norm, double beta,
                          uint64_t seed) {
@@ -15,15 +24,15 @@ GuidedProbe::GuidedProbe(const std::vector<Matrix>& matrices, double norm, doubl
   constexpr uint64_t kSignStream = 1;
   const double sign = philox_uniform(seed, kSignStream, 0) < 0.5 ? -1.0 : 1.0;
   for (const Matrix& matrix : matrices) {
-    Direction direction{matrix.weight, matrix.weight.detach().clone(), {}, 0};
-    direction.u = matrix.weight.grad() * (std::sqrt(beta) * sign / norm);
+    const double reach = probe_reach(matrix.weight);
+    Direction direction{matrix.weight, matrix.weight.detach().clone(), {}, reach};
+    direction.u = matrix.weight.grad() * (std::sqrt(beta) * sign * reach / norm);
     if (beta < 1) {
       constexpr uint64_t kNoiseStream = 2;
       const auto words = philox(seed, kNoiseStream, matrix.place);
       const uint64_t own = static_cast<uint64_t>(words[0]) << 32U | words[1];
       direction.u.add_(random_uniforms(matrix.weight, own), std::sqrt(1.0 - beta));
     }
-    direction.reach = direction.before.abs().mean().item<double>() / std::sqrt(12.0);
     directions_.push_back(std::move(direction));
   }
 }

@@ -1,7 +1,8 @@
 // Norm pinning: the latents' size is held after each step (weight standardisation, per matrix).
 //   W <- W * r0 / rms(W),   r0 the rms before the first step
-// T does not change by it, because gamma scales along; what remains of a step is an angle, lr / r0.
-// The principled form of any wish to keep std from falling. Trainer's thread only.
+// T does not change by it where its scale is derived of W and goes along (absmean, twn, tequila);
+// what remains of a step is an angle, lr / r0. A learned scale (lsq, seq) would stay behind: no new
+// job has both. The principled form of any wish to keep std from falling. Trainer's thread only.
 #pragma once
 
 #include <torch/types.h>

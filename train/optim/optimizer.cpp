@@ -4,10 +4,12 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/random.h"
 #include "train/device/ops.h"
 #include "train/optim/adamw.h"
 #include "train/optim/distillix_muon.h"
 #include "train/optim/double_well.h"
+#include "train/optim/fogzo.h"
 #include "train/optim/norm_pinning.h"
 #include "train/optim/ordered_sum.h"
 #include "train/optim/polarized.h"
@@ -20,9 +22,12 @@ namespace {
 using job::OptimizerKind;
 using torch::Tensor;
 
-// Seeds of two forces in one step of one parameter are never the same.
-uint64_t seed_of(int64_t step, size_t slot, uint64_t force) {
-  return (static_cast<uint64_t>(step) << 24U) ^ (static_cast<uint64_t>(slot) << 2U) ^ force;
+// Of the draws of a force in one step of one parameter, the same on whichever rank has it.
+uint64_t seed_of(uint64_t job_seed, int64_t step, size_t slot, uint64_t force) {
+  constexpr uint64_t kForces = uint64_t{1} << 63U;  // streams of the job's seed that are only ours
+  const uint64_t counter = (static_cast<uint64_t>(step) << 24U) ^ static_cast<uint64_t>(slot);
+  const auto words = philox(job_seed, kForces | force, counter);
+  return static_cast<uint64_t>(words[0]) << 32U | words[1];
 }
 
 double count_zeros(const std::vector<Tensor>& gradients) {
@@ -55,8 +60,8 @@ double intended_update(OptimizerKind kind, int64_t rows, int64_t cols, double lr
 }
 
 Optimizer::Optimizer(const job::OptimizerSpec& spec, const std::vector<NamedParameter>& parameters,
-                     at::ScalarType compute, OptimizerShare share)
-    : spec_(spec), compute_(compute), share_(std::move(share)) {
+                     at::ScalarType compute, OptimizerShare share, uint64_t seed)
+    : spec_(spec), compute_(compute), share_(std::move(share)), seed_(seed) {
   CHECK(share_.owners.empty() || share_.owners.size() == parameters.size());
   for (const NamedParameter& parameter : parameters) {
     Slot slot{parameter, rule_for(spec.kind, parameter), {}, {}, {}};
@@ -100,12 +105,10 @@ Optimizer::GradientLook Optimizer::look_at_gradients() {
   for (size_t i = 0; i < found.size(); ++i) squares[places[i]] = found[i];
   zeros = count_zeros(of_matrices);
   if (share_.ranks != nullptr) share_.ranks->add_up(numbers);
-  double sum = 0, of_matrices_alone = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    sum += squares[i];
-    if (slots_[static_cast<size_t>(i)].parameter.is_matrix) of_matrices_alone += squares[i];
-  }
-  return {std::sqrt(sum), std::sqrt(of_matrices_alone), elements > 0 ? zeros / elements : 0};
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += squares[i];
+  return {std::sqrt(sum), elements > 0 ? zeros / elements : 0,
+          std::vector<double>(squares, squares + n)};
 }
 
 double Optimizer::look_before_change() {
@@ -113,7 +116,17 @@ double Optimizer::look_before_change() {
   const GradientLook seen = look_at_gradients();
   zero_gradients_ = seen.zeros;
   looked_ = true;
-  return seen.matrix_norm;
+  Tensor numbers = at::zeros({static_cast<int64_t>(slots_.size())}, at::kDouble);
+  auto* reaches = numbers.data_ptr<double>();
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const NamedParameter& parameter = slots_[i].parameter;
+    if (!parameter.is_matrix || !parameter.tensor.grad().defined()) continue;
+    reaches[i] = probe_reach(parameter.tensor);
+  }
+  if (share_.ranks != nullptr) share_.ranks->add_up(numbers);
+  double sum = 0;
+  for (size_t i = 0; i < slots_.size(); ++i) sum += reaches[i] * reaches[i] * seen.squares[i];
+  return std::sqrt(sum);
 }
 
 void Optimizer::remember_norms() {
@@ -204,12 +217,12 @@ double Optimizer::step(double lr_share, double decay_share) {
       Slot& slot = slots_[i];
       if (!slot.parameter.tensor.grad().defined()) continue;
       if (clip < 1.0) slot.parameter.tensor.mutable_grad().mul_(clip);
-      move(slot, lr_share, decay_share, seed_of(steps_, i, 0));
+      move(slot, lr_share, decay_share, seed_of(seed_, steps_, i, 0));
     }
     move_by_muon(lr_share);
     for (size_t i = 0; i < slots_.size(); ++i) {
       if (!slots_[i].parameter.tensor.grad().defined()) continue;
-      apply_forces(slots_[i], lr_share, seed_of(steps_, i, 1));
+      apply_forces(slots_[i], lr_share, seed_of(seed_, steps_, i, 1));
     }
   }
   for (Slot& slot : slots_) slot.parameter.tensor.mutable_grad().reset();

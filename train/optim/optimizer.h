@@ -7,6 +7,7 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -34,16 +35,18 @@ struct OptimizerShare {
 
 class Optimizer {
  public:
+  // seed: the job's, of what the rules draw; the same on all ranks.
   Optimizer(const job::OptimizerSpec& spec, const std::vector<NamedParameter>& parameters,
-            at::ScalarType compute, OptimizerShare share = {});
+            at::ScalarType compute, OptimizerShare share = {}, uint64_t seed = 1);
 
   // Clips the global gradient norm, decays matrices by lr * lr_share * weight_decay * decay_share,
   // steps with lr * lr_share, clears gradients. Returns the norm before clipping, the same on all
   // ranks; a norm that is not finite changes nothing. Parameters without a gradient stay.
   double step(double lr_share, double decay_share = 1.0);
 
-  // For who changes gradients before the step: the norm of the matrices' over all ranks, called by
-  // all of them. zero_gradient_fraction is then of the gradients as they are here.
+  // For who changes gradients before the step: |e G| of the matrices over all ranks
+  // (train/optim/fogzo.h), called by all of them. zero_gradient_fraction is then of the gradients
+  // as they are here.
   double look_before_change();
 
   // The rate of the matrices at a share: distillix_muon has no schedule.
@@ -77,8 +80,9 @@ class Optimizer {
   int owner_of(size_t slot) const { return share_.owners.empty() ? 0 : share_.owners[slot]; }
   int rank() const { return share_.ranks == nullptr ? 0 : share_.ranks->rank(); }
   struct GradientLook {
-    double norm = 0, matrix_norm = 0;
+    double norm = 0;
     double zeros = 0;  // share of the matrices' elements
+    std::vector<double> squares;  // |G|^2 of each parameter
   };
   GradientLook look_at_gradients();
   void remember_norms();
@@ -90,6 +94,7 @@ class Optimizer {
   job::OptimizerSpec spec_;
   at::ScalarType compute_;
   OptimizerShare share_;
+  uint64_t seed_;
   std::vector<Slot> slots_;
   int64_t steps_ = 0;
   double zero_gradients_ = 0;

@@ -26,8 +26,8 @@ void each_of_share(const Batch& batch, const LossWeights& weights, const MicroBa
   CHECK(rows % share.count == 0 && share.count % share.ranks == 0);
   const int64_t part = rows / share.count;
   const int64_t own = share.count / share.ranks;
-  LabelCounts counts = count_labels(batch.labels, weights);
-  counts.parts = share.count;
+  LabelCounts counts = count_labels(batch.labels, weights, batch.dense.own);
+  counts.related = related_tokens(batch.labels, batch.segment_start).count;
   for (int64_t i = share.rank * own; i < (share.rank + 1) * own; ++i) {
     Batch micro = rows_of(batch, i * part, (i + 1) * part);
     if (teachers != nullptr) teachers->teach(micro);

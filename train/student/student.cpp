@@ -365,10 +365,10 @@ Tensor Student::loss(const Batch& batch, const LossWeights& weights, LossSums& s
                 batch.teacher, weights, sums, whole, batch.dense);
   if (!batch.relation[0].defined()) return loss;
   CHECK(recorded_layer_ >= 0);
-  const double share = whole ? 1.0 / static_cast<double>(whole->parts) : 1.0;
+  RelatedTokens tokens = related_tokens(batch.labels, batch.segment_start);
+  if (whole) tokens.count = whole->related;
   const Tensor relation =
-      share *
-      attention_relation_loss(states_, batch.relation, batch.segment_start, weights.relation_heads);
+      attention_relation_loss(states_, batch.relation, tokens, weights.relation_heads);
   sums.relation = relation.item<double>();
   const int64_t labelled = whole ? whole->labelled : sums.tokens;
   sums.weighted += weights.relation * sums.relation * static_cast<double>(labelled);

@@ -80,6 +80,27 @@ TEST(GradientStep, FourMicroBatchesHaveTheGradientsOfOne) {
   }
 }
 
+TEST(GradientStep, OwnWordsAreNotCountedByTheFormatLossOfTheWholeBatch) {
+  const ModelConfig config = test::random_model({.seed = 1}).config;
+  Batch batch = uneven_batch(config.vocab_size);
+  batch.dense.own.resize(static_cast<size_t>(batch.labels.numel()));
+  for (size_t i = 0; i < batch.dense.own.size(); i += 3) batch.dense.own[i] = 1;
+  const std::vector<uint8_t> structural(config.vocab_size, 1);
+  Student student(config, true, at::kFloat, 1);
+  const auto sums_of = [&](double format) {
+    return gradients_of(student, batch, {.format = format, .structural = structural}, {.count = 4},
+                        false)
+        .sums;
+  };
+  const LossSums without = sums_of(0);
+  const LossSums with = sums_of(0.5);
+  EXPECT_LT(with.format_tokens, with.tokens);
+  EXPECT_GT(with.format_tokens, with.tokens / 2);
+  const double mean = with.format / static_cast<double>(with.format_tokens);
+  EXPECT_NEAR((with.weighted - without.weighted) / static_cast<double>(with.tokens), 0.5 * mean,
+              1e-6 * mean);
+}
+
 TEST(GradientStep, BranchesOfTwoRanksAddUpToTheTreeOfOneBitForBit) {
   const ModelConfig config = test::random_model({.seed = 1}).config;
   const Batch batch = uneven_batch(config.vocab_size);

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cmath>
+#include <utility>
 
 #include "tests/support/test_model.h"
 #include "train/loss/format_loss.h"
@@ -109,6 +110,32 @@ TEST(HeadLoss, TempersTheCollapsedBins) {
   LossSums sums;
   head_loss(v.hidden, head, v.labels, v.teacher, {.distillation = {.temperature = 1.3}}, sums);
   EXPECT_NEAR(sums.kd / 2, 1.3 * 1.3 * 0.3921032, 1e-6);
+}
+
+// Both labels are of structure; the first one is the student's own word.
+TEST(HeadLoss, TheFormatLossIsAMeanWithoutTheStudentsOwnWords) {
+  Vectors v;
+  v.structural = {1, 0, 0, 1, 0};
+  const DenseTargets dense{.teachers = {}, .own = {1, 0}};
+  const LinearWeight head = identity_head(5);
+  LossSums sums;
+  const auto run = [&](double format) {
+    const LossWeights weights{
+        .ce = .25, .kd = 1, .z = 0, .format = format, .structural = v.structural};
+    EXPECT_EQ(count_labels(v.labels, weights, dense.own).structural, format > 0 ? 1 : 0);
+    Tensor hidden = v.hidden.clone().set_requires_grad(true);
+    const Tensor loss = head_loss(hidden, head, v.labels, v.teacher, weights, sums, {}, dense);
+    loss.backward();
+    return std::pair{loss.item<double>(), hidden.grad()};
+  };
+  const auto [without, slope_without] = run(0);
+  EXPECT_EQ(sums.format_tokens, 0);
+  const auto [with, slope] = run(.2);
+  EXPECT_EQ(sums.format_tokens, 1);
+  EXPECT_NEAR(sums.format, 2 * 1.6478515 - 2.0744381, 1e-6);
+  EXPECT_NEAR(with - without, .2 * sums.format, 2e-6);
+  EXPECT_TRUE(slope[0].equal(slope_without[0]));
+  EXPECT_FALSE(slope[1].equal(slope_without[1]));
 }
 
 TEST(HeadLoss, WithoutATokenOfStructureThereIsNoFormatLoss) {

@@ -80,7 +80,8 @@ TEST(Fogzo, AlongAGradientTheLossGivesItsTrueLength) {
   const Tensor gradient = 2 * (weight.detach() - target);
   weight.mutable_grad() = gradient * 7;
   const Tensor before = weight.detach().clone();
-  GuidedProbe probe({{weight, 0}}, weight.grad().norm().item<double>(), 1, 3);
+  const double norm = probe_reach(weight) * weight.grad().norm().item<double>();
+  GuidedProbe probe({{weight, 0}}, norm, 1, 3);
   probe.move_to(1);
   EXPECT_FALSE(weight.equal(before));
   const double up = loss();
@@ -92,6 +93,39 @@ TEST(Fogzo, AlongAGradientTheLossGivesItsTrueLength) {
   EXPECT_TRUE(at::allclose(weight.grad(), gradient, 1e-3, 1e-3));
 }
 
+// Matrices of very different size are probed together: a linear loss gives each its gradient back.
+TEST(Fogzo, AlongTheGradientALinearLossGivesItBackInEveryMatrix) {
+  const std::vector<Tensor> slopes = {normal({8, 16}, 0.1, 11), normal({4, 8}, 3, 12)};
+  std::vector<Tensor> weights = {normal({8, 16}, 1, 13), normal({4, 8}, 0.05, 14)};
+  for (size_t i = 0; i < 2; ++i) {
+    weights[i].set_requires_grad(true);
+    weights[i].mutable_grad() = slopes[i].clone();
+  }
+  const auto loss = [&] {
+    const torch::NoGradGuard no_grad;
+    double sum = 0;
+    for (size_t i = 0; i < 2; ++i) {
+      sum += (weights[i].to(at::kDouble) * slopes[i].to(at::kDouble)).sum().item<double>();
+    }
+    return sum;
+  };
+  Optimizer optimizer({}, {{"a", weights[0], true}, {"b", weights[1], true}}, at::kFloat);
+  const double norm = optimizer.look_before_change();
+  const double a = weights[0].abs().mean().item<double>() * slopes[0].norm().item<double>();
+  const double b = weights[1].abs().mean().item<double>() * slopes[1].norm().item<double>();
+  EXPECT_NEAR(norm, std::sqrt((a * a + b * b) / 12), 1e-5 * norm);
+  GuidedProbe probe({{weights[0], 0}, {weights[1], 1}}, norm, 1, 3);
+  probe.move_to(1);
+  const double up = loss();
+  probe.move_to(-1);
+  const double down = loss();
+  probe.move_to(0);
+  probe.give_gradients(up, down);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_TRUE(at::allclose(weights[i].grad(), slopes[i], 1e-3, 1e-5)) << i;
+  }
+}
+
 // With noise alone it has the mean that the loss has, not the straight-through estimator's.
 TEST(Fogzo, NoiseMakesTheEstimateThatOfTheLoss) {
   const Tensor slope = normal({2, 3}, 1, 8);
@@ -100,7 +134,7 @@ TEST(Fogzo, NoiseMakesTheEstimateThatOfTheLoss) {
   constexpr int kProbes = 4000;
   for (uint64_t seed = 0; seed < kProbes; ++seed) {
     weight.mutable_grad() = at::ones({2, 3});
-    GuidedProbe probe({{weight, 0}}, std::sqrt(6.0), 0.5, seed);
+    GuidedProbe probe({{weight, 0}}, probe_reach(weight) * std::sqrt(6.0), 0.5, seed);
     double losses[2];
     for (const int side : {1, -1}) {
       probe.move_to(side);

@@ -196,6 +196,7 @@ TEST_F(TeachersTest, RelationsReachTheWeightsBelowTheirLayerOnly) {
   Student student(tensors.config, /*quantized=*/false, at::kFloat, 1);
   student.record_states(teachers->student_layer());
   Batch batch = random_batch(tensors.config.vocab_size);
+  batch.labels[3].slice(0, kColumns / 2).fill_(kNoLabel);  // padding, of the second half alone
   const LossWeights weights{.ce = 0, .kd = 0, .z = 0, .relation = 1};
   Gradients whole = gradients_of(student, batch, weights, {.count = 1}, false, &*teachers);
   EXPECT_GT(whole.sums.relation, 0);

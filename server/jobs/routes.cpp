@@ -2,11 +2,16 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <system_error>
+#include <utility>
+#include <vector>
 
+#include "base/atomic_file.h"
 #include "base/sha256.h"
 #include "server/http/error.h"
 #include "server/jobs/job_json.h"
+#include "train/job/health_file.h"
 #include "train/job/job_spec.h"
 
 namespace tristill::jobs {
@@ -19,6 +24,7 @@ using job::JobState;
 constexpr size_t kDefaultLimit = 20;
 constexpr size_t kMaxLimit = 1000;
 constexpr size_t kMaxKeyBytes = 255;
+constexpr size_t kMaxHealthBytes = size_t{16} << 20;
 
 std::string value_of(const std::map<std::string, std::string>& values, const std::string& name) {
   const auto found = values.find(name);
@@ -89,13 +95,35 @@ Result<std::optional<std::string>> idempotency_key(const Request& request) {
   return std::optional<std::string>(key);
 }
 
-bool has_checkpoint(const job::JobDirectory& directory) {
+// The folders of a job's checkpoints, newest first. The worker may remove some meanwhile.
+std::vector<std::filesystem::path> checkpoints_of(const job::JobDirectory& directory) {
+  std::vector<std::string> steps;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(directory.checkpoints(), error)) {
-    const std::string name = entry.path().filename().string();
-    if (std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; })) return true;
+    std::string name = entry.path().filename().string();
+    const bool is_step = std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; });
+    if (is_step) steps.push_back(std::move(name));
   }
-  return false;
+  // Steps of more digits than others are later ones.
+  std::ranges::sort(steps, [](const std::string& a, const std::string& b) {
+    return a.size() != b.size() ? a.size() > b.size() : a > b;
+  });
+  std::vector<std::filesystem::path> found;
+  for (const std::string& step : steps) found.push_back(directory.checkpoints() / step);
+  return found;
+}
+
+// The newest health.json that is whole; those of other versions lack some of its fields.
+Result<std::string> newest_health(const job::JobDirectory& directory, const std::string& id) {
+  for (const auto& checkpoint : checkpoints_of(directory)) {
+    auto text = read_file(checkpoint / job::kHealthFileName, kMaxHealthBytes);
+    if (text && job::read_healthy(*text)) return text;
+  }
+  return Error{ErrorCode::not_found,
+               "job " + id +
+                   " has no checkpoint that says how it is; a train job writes one before its "
+                   "first step or within checkpoint_seconds, other kinds write none",
+               ""};
 }
 
 // Where a request's work ends when the store fails it.
@@ -121,6 +149,7 @@ void JobRoutes::add_to(http::Router& router) {
   add("GET", "/jobs", &JobRoutes::list);
   add("GET", "/jobs/{id}", &JobRoutes::show);
   add("GET", "/jobs/{id}/events", &JobRoutes::events);
+  add("GET", "/jobs/{id}/health", &JobRoutes::health);
   add("POST", "/jobs/{id}/cancel", &JobRoutes::cancel);
   add("POST", "/jobs/{id}/resume", &JobRoutes::resume);
 }
@@ -186,6 +215,14 @@ Result<Job> JobRoutes::wanted_job(const Request& request) {
 }
 
 Response JobRoutes::show(const Request& request) { return answer(wanted_job(request)); }
+
+Response JobRoutes::health(const Request& request) {
+  const auto job = wanted_job(request);
+  if (!job) return refusal(job.error());
+  auto found = newest_health(parts_.supervisor.directory(job->id), job->id);
+  if (!found) return refusal(found.error());
+  return json_response(std::move(*found));
+}
 
 Response JobRoutes::events(const Request& request) {
   const auto job = wanted_job(request);
@@ -270,7 +307,7 @@ Result<Job> JobRoutes::resume_job(const Job& job) {
                      "; only a failed, cancelled or paused job can be resumed",
                  ""};
   }
-  if (!has_checkpoint(parts_.supervisor.directory(job.id))) {
+  if (checkpoints_of(parts_.supervisor.directory(job.id)).empty()) {
     return Error{
         ErrorCode::conflict,
         "job " + job.id + " has no checkpoint to go on from; create it again with POST /jobs", ""};

@@ -33,6 +33,7 @@ class JobRoutes {
   http::Response list(const http::Request& request);
   http::Response show(const http::Request& request);
   http::Response events(const http::Request& request);
+  http::Response health(const http::Request& request);
   http::Response cancel(const http::Request& request);
   http::Response resume(const http::Request& request);
 

@@ -40,6 +40,9 @@ def test_the_tiny_job_ends_as_a_served_model(own_daemon, tiny_job, model):
     assert job["status"] == "succeeded", (job["error"], own_daemon.log_text())
     assert job["fine_tuned_model"] == "from-tiny"
     assert job["trained_tokens"] > 0 and job["finished_at"] >= job["created_at"]
+    health = own_daemon.get(f"/jobs/{job['id']}/health")
+    assert health["step"] > 0 and health["grad_norm"] > 0 and health["tokens_per_second"] > 0
+    assert health["resident_bytes"] > 1 << 20 and len(health["matrices"]) == 14
     assert set(own_daemon.models()) == {model.stem, "from-tiny"}
     openai = pytest.importorskip("openai", reason="the OpenAI SDK cannot be installed here")
     client = openai.OpenAI(base_url=own_daemon.url + "/v1", api_key="none", max_retries=0)
@@ -92,6 +95,11 @@ def test_a_dry_run_compares_what_it_predicted(own_daemon, tiny_job):
     for phase in ("A8_forward", "A4_forward", "training_step"):
         predicted = metrics[f"{phase}_predicted_bytes"]
         assert abs(predicted / metrics[f"{phase}_measured_bytes"] - 1) < 0.05, phase
+    assert metrics["A4_against_A8_finite"] == 1
+    assert metrics["A4_against_A8_largest_difference"] > 0
+    # It writes no checkpoint.
+    answer = own_daemon.call("GET", f"/jobs/{job['id']}/health")
+    assert answer.status == 404 and "no checkpoint" in answer.error["message"]
     assert own_daemon.get("/jobs/" + job["id"])["fine_tuned_model"] is None
 
 
@@ -268,6 +276,7 @@ def test_wrong_jobs_are_refused_by_field(refusing, tiny_job, change, status, par
 
 def test_unknown_jobs_are_404(refusing):
     for method, path in [("GET", "/jobs/ftjob-x"), ("GET", "/jobs/ftjob-x/events"),
+                         ("GET", "/jobs/ftjob-x/health"),
                          ("GET", "/jobs/ftjob-x/events?stream=true"),
                          ("POST", "/jobs/ftjob-x/cancel"), ("POST", "/jobs/ftjob-x/resume")]:
         answer = refusing.call(method, path)

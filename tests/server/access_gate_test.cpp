@@ -107,6 +107,7 @@ TEST_F(AccessGate, EachRouteAsksForItsScope) {
       {"GET", "/v1/files", Scope::train},
       {"GET", "/v1/filesystem", Scope::infer},
       {"GET", "/jobs/x/events", Scope::train},
+      {"GET", "/jobs/x/health", Scope::train},
       {"GET", "/jobsx", Scope::admin},
       {"POST", "/traces", Scope::train},
       {"GET", "/keys", Scope::admin},

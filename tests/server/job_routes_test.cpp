@@ -4,6 +4,7 @@
 #include "server/jobs/corpora.h"
 #include "server/jobs/job_json.h"
 #include "tests/support/job_fixture.h"
+#include "train/job/health_file.h"
 
 namespace tristill::jobs {
 namespace {
@@ -198,8 +199,40 @@ TEST_F(JobRoutesTest, AnUnknownJobIs404Everywhere) {
   start();
   EXPECT_EQ(call("GET", "/jobs/ftjob-none").status, 404);
   EXPECT_EQ(call("GET", "/jobs/ftjob-none/events").status, 404);
+  EXPECT_EQ(call("GET", "/jobs/ftjob-none/health").status, 404);
   EXPECT_EQ(call("POST", "/jobs/ftjob-none/cancel").status, 404);
   EXPECT_EQ(call("POST", "/jobs/ftjob-none/resume").status, 404);
+}
+
+TEST_F(JobRoutesTest, HealthIsThatOfTheNewestCheckpointThatSaysIt) {
+  script("checkpoint=3 await=go");
+  start();
+  const std::string id = create("a");
+  ASSERT_TRUE(tests::until([&] { return count_events(id, "checkpoint") == 1; }));
+  const auto ask = [&] { return call("GET", "/jobs/" + id + "/health"); };
+  const auto none = ask();
+  EXPECT_EQ(none.status, 404);
+  EXPECT_NE(error_of(none)["message"].get<std::string>().find("no checkpoint"), std::string::npos);
+  const auto write = [&](const char* folder, const std::string& text) {
+    const fs::path place = data() / "jobs" / id / "checkpoints" / folder;
+    fs::create_directories(place);
+    ASSERT_TRUE(write_file_atomically(place / "health.json", text));
+  };
+  write("00000003", job::format_health_file({.step = 3, .grad_norm = 0.5}));
+  const auto first = ask();
+  ASSERT_EQ(first.status, 200) << first.response.body;
+  EXPECT_EQ(first.response.content_type, "application/json");
+  EXPECT_EQ(first.body["step"], 3);
+  EXPECT_EQ(first.body["healthy"], true);
+  EXPECT_EQ(first.body["grad_norm"], 0.5);
+  EXPECT_TRUE(first.body["tokens_per_second"].is_null());
+  write("99999999", R"({"step":99999999,"healthy":true})");  // of an earlier version
+  EXPECT_EQ(ask().body["step"], 99999999);
+  write("100000000", R"({"step":100000000,"healthy":false})");
+  EXPECT_EQ(ask().body["step"], 100000000);
+  write("200000000", R"({"step":2)");  // damaged
+  write("tmp-300000000", R"({"step":300000000,"healthy":true})");  // being written
+  EXPECT_EQ(ask().body["step"], 100000000);
 }
 
 TEST_F(JobRoutesTest, OnlyAnEndedJobWithACheckpointIsResumed) {

@@ -43,6 +43,11 @@ ShardLayout::Range ShardLayout::part(int rank, int level) const {
   return {starts_[first], starts_[first + static_cast<size_t>(width)]};
 }
 
+int64_t step_cost(int64_t elements, int64_t shorter_side) {
+  constexpr int64_t kProductsAnElement = 8;  // that take as long as AdamW's share of it
+  return elements * (1 + shorter_side / kProductsAnElement);
+}
+
 std::vector<int> share_out(const std::vector<int64_t>& sizes, int ranks) {
   std::vector<size_t> by_size(sizes.size());
   std::iota(by_size.begin(), by_size.end(), size_t{0});

@@ -36,6 +36,11 @@ class ShardLayout {
   std::vector<int64_t> offsets_;  // [items]
 };
 
+// What a step of the optimiser takes, to share out by: AdamW reads and writes an element, and Muon
+// multiplies it with as many others as its matrix's shorter side has, several times.
+//   shorter_side  of a matrix that Muon steps, else 0
+int64_t step_cost(int64_t elements, int64_t shorter_side);
+
 // The owner of each item: the largest first, each to the rank that has least so far. Equal ones go
 // by number, so that all ranks agree.
 std::vector<int> share_out(const std::vector<int64_t>& sizes, int ranks);

@@ -9,12 +9,26 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+Json bytes_or_null(uint64_t bytes) { return bytes > 0 ? Json(bytes) : Json(nullptr); }
+
+Json memory_json(const DryRunPhase& phase) {
+  return {{"predicted_bytes", phase.predicted_bytes},
+          {"measured_bytes", phase.measured_bytes},
+          {"resident_before_bytes", bytes_or_null(phase.resident_before_bytes)},
+          {"resident_bytes", bytes_or_null(phase.resident_bytes)}};
+}
+
+Json comparison_json(const std::optional<LogitComparison>& comparison) {
+  if (!comparison) return nullptr;
+  // JSON has no number that is none: null.
+  return {{"largest_difference", comparison->largest_difference}, {"finite", comparison->finite}};
+}
+
 Json phase_json(const DryRunPhase& phase) {
   return {{"phase", phase.name},
           {"time_s", phase.seconds},
           {"tokens", phase.tokens},
-          {"memory",
-           {{"predicted_bytes", phase.predicted_bytes}, {"measured_bytes", phase.measured_bytes}}},
+          {"memory", memory_json(phase)},
           {phase.name == "training_step" ? "loss" : "largest_logit", phase.largest_value},
           {"finite", phase.finite}};
 }
@@ -28,8 +42,10 @@ std::string format_dryrun_report(const DryRunReport& report) {
                     {"device", report.device},
                     {"dtype", report.precision},
                     {"params", report.parameters},
+                    {"ranks", report.ranks},
                     {"predicted_bytes", report.predicted},
                     {"runs", phases},
+                    {"a4_against_a8", comparison_json(report.a4_against_a8)},
                     {"model", Json::parse(format_model_config(report.model))}};
   return out.dump(2) + "\n";
 }

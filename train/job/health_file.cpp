@@ -32,6 +32,7 @@ std::string format_health_file(const HealthFile& health) {
   }
   json matrices = json::array();
   for (const MatrixHealth& matrix : health.matrices) matrices.push_back(matrix_json(matrix));
+  const json resident = health.resident_bytes > 0 ? json(health.resident_bytes) : json(nullptr);
   const json out = {{"step", health.step},
                     {"healthy", health.healthy},
                     {"seen_tokens", health.seen_tokens},
@@ -40,6 +41,9 @@ std::string format_health_file(const HealthFile& health) {
                     {"loss_ema", finite(health.loss_ema)},
                     {"skipped_steps", health.skipped_steps},
                     {"lr", health.lr},
+                    {"grad_norm", finite(health.grad_norm)},
+                    {"tokens_per_second", finite(health.tokens_per_second)},
+                    {"resident_bytes", resident},
                     {"activation_bits", health.activation_bits},
                     {"flip_done", health.flip_done},
                     {"numbers", numbers},

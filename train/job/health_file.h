@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <string_view>
@@ -30,6 +31,10 @@ struct MatrixHealth {
   double flip_rate = 0;      // share of T that changed a step, since the look before
 };
 
+constexpr const char* kHealthFileName = "health.json";
+// Of a number that nothing has measured yet.
+constexpr double kNotYet = std::numeric_limits<double>::quiet_NaN();
+
 struct HealthFile {
   int64_t step = 0;
   bool healthy = true;
@@ -39,6 +44,9 @@ struct HealthFile {
   double loss_ema = 0;
   int64_t skipped_steps = 0;  // left out because they were not finite
   double lr = 0;
+  double grad_norm = kNotYet;          // of the last step, before clipping
+  double tokens_per_second = kNotYet;  // between the last two looks
+  uint64_t resident_bytes = 0;         // of rank 0's process; 0: the kernel does not say
   uint32_t activation_bits = 8;
   bool flip_done = false;     // activations have gone from 8 to 4 bits
   std::map<std::string, double> numbers;
@@ -49,7 +57,7 @@ struct HealthFile {
 // Numbers that are not finite are written as null.
 std::string format_health_file(const HealthFile& health);
 
-// What a roll-back asks of the file. Errors: corrupt.
+// What a roll-back asks of the file, of whatever version. Errors: corrupt.
 Result<bool> read_healthy(std::string_view text);
 
 }  // namespace tristill::job

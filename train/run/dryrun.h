@@ -1,6 +1,7 @@
 // The runner of kind "dryrun": what a train job would need, without its data. It predicts the
 // memory of a training step; then, unless it is only to account, tries the packed forward pass with
-// activations of 8 and of 4 bits and a training step, and compares. dryrun.json is the report.
+// activations of 8 and of 4 bits and a training step, and compares what was predicted with what is
+// measured, and the logits of the two. dryrun.json is the report.
 #pragma once
 
 #include <atomic>

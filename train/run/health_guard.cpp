@@ -4,6 +4,8 @@
 #include <cmath>
 #include <sstream>
 
+#include "train/run/resident_memory.h"
+
 namespace tristill::train {
 namespace {
 
@@ -28,6 +30,7 @@ Result<void> HealthGuard::count(double loss, double norm, double lr, double deca
   ++counted_;
   last_loss_ = loss;
   last_lr_ = lr;
+  last_norm_ = norm;
   if (std::isfinite(norm) && std::isfinite(loss)) {
     loss_ema_ = steps_ == 0 ? loss : loss_ema_ + kEmaShare * (loss - loss_ema_);
     ++steps_;
@@ -89,6 +92,9 @@ job::HealthFile HealthGuard::file() const {
           .loss_ema = loss_ema_,
           .skipped_steps = skipped_,
           .lr = last_lr_,
+          .grad_norm = last_norm_,
+          .tokens_per_second = tokens_per_second_,
+          .resident_bytes = resident_bytes().value_or(0),
           .numbers = report_.numbers,
           .alarms = report_.alarms,
           .matrices = report_.matrices};

@@ -20,6 +20,9 @@ class HealthGuard {
   // several steps in a row were not finite and the run is not to be stopped for its health.
   Result<void> count(double loss, double norm, double lr, double decay);
 
+  // How fast the run is, as it was last measured.
+  void note_speed(double tokens_per_second) { tokens_per_second_ = tokens_per_second; }
+
   // Every log_every steps.
   const HealthReport& look(const Student& student, int64_t step, double zero_gradients,
                            double loss);
@@ -45,6 +48,7 @@ class HealthGuard {
   double lr_sum_ = 0, decay_sum_ = 0;  // since the last look
   int64_t counted_ = 0;  // since the last look
   double last_loss_ = 0, last_lr_ = 0, loss_ema_ = 0;
+  double last_norm_ = job::kNotYet, tokens_per_second_ = job::kNotYet;
   int64_t steps_ = 0, skipped_ = 0;
   int bad_steps_ = 0;  // in a row
 };

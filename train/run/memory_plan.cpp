@@ -5,12 +5,18 @@
 #include <utility>
 #include <vector>
 
+#include "train/distributed/shard_layout.h"
+
 namespace tristill::train {
 namespace {
 
+using job::OptimizerKind;
+
 constexpr uint64_t kFloat = 4;
 constexpr uint64_t kId = 8;
-constexpr uint64_t kHeadChunk = 1024;  // tokens whose logits exist at once: loss/head_loss
+// Tokens whose logits exist at once: loss/head_loss, device/head_loss.
+constexpr uint64_t kHeadChunk = 1024;
+constexpr uint64_t kDeviceHeadChunk = 4096;
 
 // Bytes that are held, and the most that ever were.
 class Ledger {
@@ -48,11 +54,52 @@ struct Matrix {
 // A block's matrices, as job::block_matrices has them.
 enum Place : size_t { kQ, kK, kV, kO, kGate, kUp, kDown };
 
+// A parameter, as the optimiser and what goes between ranks see it.
+struct Parameter {
+  int64_t elements;
+  int64_t cost;      // of its step: distributed/shard_layout
+  uint64_t moments;  // numbers that the optimiser keeps of an element
+};
+
+// What is the rank's of which the optimiser keeps most.
+struct RankShare {
+  int rank = 0;
+  uint64_t elements = 0;    // of the parameters that it owns
+  uint64_t moments = 0;     // numbers of the optimiser's state
+  uint64_t buffer = 0;      // bytes in which gradients are summed; 0: alone
+  uint64_t of_partner = 0;  // bytes that come beside it at once
+};
+
+RankShare largest_share(const std::vector<Parameter>& parameters, uint32_t ranks) {
+  std::vector<int64_t> costs, sizes;
+  for (const Parameter& parameter : parameters) {
+    costs.push_back(parameter.cost);
+    sizes.push_back(parameter.elements);
+  }
+  const auto n_ranks = static_cast<int>(ranks);
+  const std::vector<int> owners = share_out(costs, n_ranks);
+  std::vector<RankShare> shares(ranks);
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    RankShare& owner = shares[static_cast<size_t>(owners[i])];
+    const auto elements = static_cast<uint64_t>(sizes[i]);
+    owner.elements += elements;
+    owner.moments += elements * parameters[i].moments;
+  }
+  const auto most = std::ranges::max_element(shares, {}, &RankShare::moments);
+  most->rank = static_cast<int>(most - shares.begin());
+  if (ranks == 1) return *most;
+  const ShardLayout layout(sizes, owners, n_ranks);
+  most->buffer = static_cast<uint64_t>(layout.total()) * kFloat;
+  most->of_partner = static_cast<uint64_t>(layout.part(most->rank, 1).size()) * kFloat;
+  return *most;
+}
+
 // The walk. n is the tokens of a micro-batch; every quantity is in bytes unless it is a width.
 class Walk {
  public:
-  explicit Walk(const job::TrainSpec& spec)
+  Walk(const job::TrainSpec& spec, const PlanOptions& options)
       : spec_(spec),
+        options_(options),
         c_(spec.model),
         batch_(std::max<uint64_t>(1, spec.batch_tokens / spec.sequence_length) *
                spec.sequence_length),
@@ -65,13 +112,14 @@ class Walk {
       const bool adapted = spec.lora && spec.lora->is_target(m.name);
       layers_.push_back({m.out, m.in, is_ternary(kind), !spec.lora, adapted ? spec.lora->rank : 0});
     }
+    share_ = largest_share(parameters(), spec.ranks);
   }
 
   MemoryPlan plan() {
     enter_state();
     forward();
     backward();
-    optimize();
+    optimize(reduce());
     requantize();
     plan_.peak = ledger_.peak();
     plan_.peak_at = ledger_.peak_at();
@@ -93,6 +141,58 @@ class Walk {
         std::ranges::any_of(group, [&](Place place) { return layers_[place].learns(); });
     return learns ? n_ * width * compute_ : 0;
   }
+  // A tensor that an optimiser's rule steps.
+  static Parameter parameter(uint64_t out, uint64_t in, OptimizerKind rule) {
+    const bool is_muons = rule == OptimizerKind::muon || rule == OptimizerKind::distillix_muon;
+    const auto elements = static_cast<int64_t>(out * in);
+    const auto side = static_cast<int64_t>(is_muons ? std::min(out, in) : 0);
+    uint64_t moments = 1;
+    if (rule == OptimizerKind::adamw) moments = 2;
+    if (rule == OptimizerKind::sgld) moments = 0;
+    return {elements, step_cost(elements, side), moments};
+  }
+  static Parameter gain(uint64_t width) { return parameter(width, 1, OptimizerKind::adamw); }
+  // Of tables and factors: optim/optimizer.
+  OptimizerKind rule_beside_matrices() const {
+    const bool is_one = spec_.optimizer.kind == OptimizerKind::distillix_muon;
+    return is_one ? spec_.optimizer.kind : OptimizerKind::adamw;
+  }
+
+  // What is trained, in the order of the student's parameters, by which ranks share them out.
+  // Learned scales, a number each, are left out.
+  std::vector<Parameter> parameters() const {
+    std::vector<Parameter> all;
+    if (spec_.lora) {
+      for (uint32_t layer = 0; layer < c_.n_layers; ++layer) add_factors(all);
+      return all;
+    }
+    all.assign(tables(), parameter(table_.rows, table_.cols, rule_beside_matrices()));
+    for (uint32_t layer = 0; layer < c_.n_layers; ++layer) add_block(all);
+    all.push_back(gain(c_.d_model));
+    return all;
+  }
+  void add_factors(std::vector<Parameter>& all) const {
+    for (const Matrix& m : layers_) {
+      if (m.rank == 0) continue;
+      all.push_back(parameter(m.rank, m.cols, rule_beside_matrices()));
+      all.push_back(parameter(m.rows, m.rank, rule_beside_matrices()));
+    }
+  }
+  void add_block(std::vector<Parameter>& all) const {
+    const auto add = [&](Place place) {
+      all.push_back(parameter(layers_[place].rows, layers_[place].cols, spec_.optimizer.kind));
+    };
+    all.push_back(gain(c_.d_model));
+    for (const Place place : {kQ, kK, kV}) add(place);
+    if (c_.qk_norm) all.insert(all.end(), 2, gain(c_.head_dim));
+    if (c_.sub_norm) all.push_back(gain(c_.q_dim()));
+    add(kO);
+    all.push_back(gain(c_.d_model));
+    for (const Place place : {kGate, kUp}) add(place);
+    if (c_.sub_norm) all.push_back(gain(c_.d_ff));
+    add(kDown);
+  }
+
   uint64_t derived_of(const Matrix& m) const {
     if (!spec_.quantized) return m.size() * compute_ + converted(m.factors());
     return m.size() * (1 + compute_) + m.rows * 4 + (m.ternary ? 4 : m.rows * kFloat);
@@ -116,13 +216,9 @@ class Walk {
     const uint64_t trained = spec_.lora ? factors : matrices + others;
     plan_.latents = (matrices + others + factors) * kFloat;
     plan_.gradients = trained * kFloat;
-    const bool adamw = spec_.optimizer.kind == job::OptimizerKind::adamw;
-    const bool tables_too = spec_.optimizer.kind == job::OptimizerKind::distillix_muon;
-    const uint64_t second_moments =
-        spec_.lora ? factors : others + (adamw ? matrices : 0) - (tables_too ? tables_size : 0);
-    const bool sgld = spec_.optimizer.kind == job::OptimizerKind::sgld;
-    const uint64_t first_moments = trained - (sgld ? matrices : 0);
-    plan_.optimizer = (first_moments + second_moments) * kFloat;
+    plan_.optimizer = share_.moments * kFloat;
+    plan_.rank = share_.rank;
+    if (options_.exchanges) plan_.exchange = share_.buffer + share_.of_partner;
     plan_.derived = derived + tables() * derived_of(table_);
     const uint64_t rope = uint64_t{c_.max_context} * c_.head_dim * kFloat;
     // Tokens twice, labels, segments twice. Another batch is packed ahead, of 20 bytes a token:
@@ -132,9 +228,9 @@ class Walk {
     ledger_.hold(waiting_sums(), "state");
   }
 
-  // Sums of micro-batches that wait for others: run/gradient_tree.
+  // Sums of this rank's micro-batches that wait for others: run/gradient_tree.
   uint64_t waiting_sums() const {
-    return (std::bit_width(spec_.micro_batches) - 1) * plan_.gradients;
+    return (std::bit_width(spec_.micro_batches / spec_.ranks) - 1) * plan_.gradients;
   }
 
   // Saved by a layer: the inputs of its norms, of its products, of attention and of the GLU.
@@ -162,7 +258,7 @@ class Walk {
     // is saved, the GLU's norm, while its input and the GLU's exist.
     ledger_.touch(again ? 4 * rows(c_.d_ff) + 3 * d : rows(c_.d_ff) + d, "forward");
     // The head: hidden states, the gradients that it saves, one chunk of logits.
-    const uint64_t chunk = std::min(kHeadChunk, n_);
+    const uint64_t chunk = std::min(options_.on_cpu ? kHeadChunk : kDeviceHeadChunk, n_);
     const uint64_t logits = chunk * c_.vocab_size * kFloat + converted(chunk * c_.vocab_size);
     const uint64_t inputs = converted(chunk * c_.d_model) + chunk * c_.d_model;
     const uint64_t trained = table_.trained ? table_.size() : 0;
@@ -272,7 +368,25 @@ class Walk {
     ledger_.release(d);
   }
 
-  void optimize() {
+  // What is left of the gradients for the optimiser: those that this rank owns. On the CPU they are
+  // views of the buffer in which all were summed (distributed/shard_exchange). The weights that
+  // come back take a buffer that is no larger, when the gradients are gone.
+  uint64_t reduce() {
+    ledger_.release(waiting_sums());
+    if (spec_.ranks == 1) return plan_.gradients;
+    if (!options_.exchanges || !options_.on_cpu) {
+      const uint64_t owned = share_.elements * kFloat;
+      ledger_.release(plan_.gradients - owned);
+      return owned;
+    }
+    ledger_.hold(share_.buffer, "exchange");
+    ledger_.release(plan_.gradients);
+    ledger_.touch(share_.of_partner, "exchange");
+    return share_.buffer;
+  }
+
+  // As if this rank owned the matrix that takes most.
+  void optimize(uint64_t gradients) {
     // AdamW: one tensor and its root in place.
     uint64_t most = table_.trained ? 3 * table_.size() * kFloat / 2 : 0;
     for (const Matrix& m : layers_) {
@@ -280,13 +394,12 @@ class Walk {
       if (!m.trained) continue;
       const uint64_t square = std::min(m.rows, m.cols) * std::min(m.rows, m.cols) * compute_;
       const uint64_t muon = m.size() * (kFloat + 3 * compute_) + 3 * square;
-      const bool plain = spec_.optimizer.kind == job::OptimizerKind::adamw ||
-                         spec_.optimizer.kind == job::OptimizerKind::sgld;
+      const bool plain = spec_.optimizer.kind == OptimizerKind::adamw ||
+                         spec_.optimizer.kind == OptimizerKind::sgld;
       most = std::max(most, plain ? m.size() * kFloat : muon);
     }
-    ledger_.release(waiting_sums());
     ledger_.touch(most, "optimizer");
-    ledger_.release(plan_.gradients);
+    ledger_.release(gradients);
   }
 
   // While a matrix is derived anew, beside what was derived before.
@@ -302,18 +415,22 @@ class Walk {
   }
 
   const job::TrainSpec& spec_;
+  const PlanOptions options_;
   const ModelConfig& c_;
   uint64_t batch_;  // tokens of a step
   uint64_t n_;  // tokens whose activations exist at once
   uint64_t compute_;
   std::vector<Matrix> layers_;
   Matrix table_;
+  RankShare share_;
   Ledger ledger_;
   MemoryPlan plan_;
 };
 
 }  // namespace
 
-MemoryPlan plan_memory(const job::TrainSpec& spec) { return Walk(spec).plan(); }
+MemoryPlan plan_memory(const job::TrainSpec& spec, const PlanOptions& options) {
+  return Walk(spec, options).plan();
+}
 
 }  // namespace tristill::train

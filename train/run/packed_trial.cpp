@@ -1,15 +1,18 @@
 #include "train/run/packed_trial.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
 #include <deque>
-#include <vector>
+#include <limits>
 
+#include "base/check.h"
 #include "base/random.h"
 #include "base/seconds_since.h"
 #include "model/backend.h"
 #include "model/ternary.h"
+#include "train/run/resident_memory.h"
 
 namespace tristill::train {
 namespace {
@@ -135,12 +138,30 @@ PackedTrial try_packed_forward(const ModelConfig& config, uint32_t n_tokens) {
   const uint32_t last = n_tokens - 1;
   const auto logits = backend->logits({&last, 1});
   trial.forward_seconds = seconds_since(start);
-  trial.finite = true;
-  for (const float logit : logits) {
-    trial.finite = trial.finite && std::isfinite(logit);
-    trial.largest_logit = std::max(trial.largest_logit, std::fabs(static_cast<double>(logit)));
-  }
+  trial.resident_bytes = resident_bytes().value_or(0);
+  trial.logits.assign(logits.begin(), logits.end());
   return trial;
+}
+
+double largest_magnitude(const std::vector<float>& logits) {
+  float largest = 0;
+  for (const float logit : logits) largest = std::max(largest, std::fabs(logit));
+  return largest;
+}
+
+bool all_finite(const std::vector<float>& logits) {
+  return std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); });
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  CHECK(a.size() == b.size());
+  if (!all_finite(a) || !all_finite(b)) return std::numeric_limits<double>::quiet_NaN();
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    largest = std::max(largest, std::fabs(difference));
+  }
+  return largest;
 }
 
 }  // namespace tristill::train

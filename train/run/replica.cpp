@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "train/loss/format_loss.h"
 #include "train/run/job_student.h"
+#include "train/run/owners.h"
 #include "train/run/precision.h"
 #include "train/teach/on_policy.h"
 
@@ -34,22 +35,6 @@ LossWeights loss_weights(const job::TrainSpec& spec, const std::vector<uint8_t>&
           .relation_heads = spec.teaching.relation_heads};
 }
 
-// By what a step of the optimiser takes: AdamW reads and writes an element, and Muon multiplies it
-// with as many others as its matrix's shorter side has, several times.
-std::vector<int> owners_of(const Student& student, job::OptimizerKind kind, int ranks) {
-  constexpr int64_t kProductsAnElement = 8;  // that take as long as AdamW's share of it
-  std::vector<int64_t> costs;
-  for (const NamedParameter& parameter : student.parameters()) {
-    const torch::Tensor& tensor = parameter.tensor;
-    const job::OptimizerKind rule = rule_for(kind, parameter);
-    const bool is_muons =
-        rule == job::OptimizerKind::muon || rule == job::OptimizerKind::distillix_muon;
-    const int64_t side = is_muons ? std::min(tensor.size(0), tensor.size(1)) : 0;
-    costs.push_back(tensor.numel() * (1 + side / kProductsAnElement));
-  }
-  return share_out(costs, ranks);
-}
-
 }  // namespace
 
 Replica::Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& ranks,
@@ -61,7 +46,7 @@ Replica::Replica(const job::TrainSpec& spec, TrainingData& data, RankGroup& rank
       student_(job_student(spec, device)),
       owners_(owners_of(student_, spec.optimizer.kind, ranks.size())),
       optimizer_(spec.optimizer, student_.parameters(), compute_type(spec.precision),
-                 {owners_, &ranks}),
+                 {owners_, &ranks}, spec.seed),
       batches_(BatchStream(std::move(data.sources), data.tokenizer, packing_)),
       loss_scale_(spec.precision == job::Precision::fp16),
       structural_(

@@ -2,7 +2,9 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <chrono>
+#include <vector>
 
 #include "base/random.h"
 #include "base/seconds_since.h"
@@ -11,13 +13,21 @@
 #include "train/run/gradient_step.h"
 #include "train/run/job_student.h"
 #include "train/run/memory_meter.h"
+#include "train/run/owners.h"
 #include "train/run/precision.h"
+#include "train/run/resident_memory.h"
 #include "train/student/student.h"
 
 namespace tristill::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// As the ranks of one machine share its cores.
+void set_threads(const job::TrainSpec& spec) {
+  const int wanted = spec.threads > 0 ? static_cast<int>(spec.threads) : at::get_num_threads();
+  at::set_num_threads(std::max(1, wanted / static_cast<int>(spec.ranks)));
+}
 
 // Full rows of one segment each, every token with a label.
 Batch random_batch(const job::TrainSpec& spec) {
@@ -38,13 +48,16 @@ Batch random_batch(const job::TrainSpec& spec) {
   return batch;
 }
 
-// Leaves the gradients with the parameters.
-LossSums backward(Student& student, const Batch& batch, const job::TrainSpec& spec) {
+// Leaves the gradients with the parameters that the rank owns: owners says 0 of those.
+LossSums backward(Student& student, const Batch& batch, const job::TrainSpec& spec,
+                  const std::vector<int>& owners) {
   const LossWeights weights{
       .ce = 1, .kd = 0, .z = spec.loss.z_loss, .softcap = spec.model.logit_softcap};
   Gradients gradients =
-      gradients_of(student, batch, weights, {.count = spec.micro_batches}, /*record_gains=*/false);
+      gradients_of(student, batch, weights, {.count = spec.micro_batches, .ranks = spec.ranks},
+                   /*record_gains=*/false);
   for (size_t i = 0; i < gradients.tensors.size(); ++i) {
+    if (owners[i] != 0) continue;
     torch::Tensor(student.parameters()[i].tensor).mutable_grad() = std::move(gradients.tensors[i]);
   }
   return gradients.sums;
@@ -52,21 +65,25 @@ LossSums backward(Student& student, const Batch& batch, const job::TrainSpec& sp
 
 }  // namespace
 
-StepTrial try_steps(const job::TrainSpec& spec, int steps, torch::Device device) {
-  if (spec.threads > 0) at::set_num_threads(static_cast<int>(spec.threads));
+StepTrial try_steps(const job::TrainSpec& spec, int steps, torch::Device device, int rank) {
+  set_threads(spec);
   const MemoryMeter meter;
   device::restart_peak(device);
   StepTrial trial;
   auto start = Clock::now();
   Student student = job_student(spec, device);
-  Optimizer optimizer(spec.optimizer, student.parameters(), compute_type(spec.precision));
+  // An optimiser without others takes itself for rank 0.
+  std::vector<int> owners = owners_of(student, spec.optimizer.kind, static_cast<int>(spec.ranks));
+  for (int& owner : owners) owner = owner == rank ? 0 : 1;
+  Optimizer optimizer(spec.optimizer, student.parameters(), compute_type(spec.precision),
+                      {owners, nullptr});
   if (spec.quantization.lambda_warmup_steps > 0) student.set_strength(0);
   student.refresh();
   trial.setup_seconds = seconds_since(start);
   for (int step = 0; step < steps; ++step) {
     start = Clock::now();
     const Batch batch = random_batch(spec);
-    const LossSums sums = backward(student, batch, spec);
+    const LossSums sums = backward(student, batch, spec, owners);
     optimizer.step(1.0);
     student.refresh();
     device::finish_work(device);
@@ -76,6 +93,7 @@ StepTrial try_steps(const job::TrainSpec& spec, int steps, torch::Device device)
   }
   trial.peak_bytes =
       device.is_cpu() ? static_cast<uint64_t>(meter.peak()) : device::peak_bytes(device);
+  trial.resident_bytes = resident_bytes().value_or(0);
   return trial;
 }
 

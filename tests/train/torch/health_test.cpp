@@ -263,6 +263,17 @@ TEST_F(HealthGuardTest, ItsCountsComeBack) {
   EXPECT_NEAR(second.file().loss_ema, 3.98, 1e-9);
 }
 
+TEST_F(HealthGuardTest, ItsFileSaysHowFastAndHowLargeTheRunIs) {
+  HealthGuard guard(spec_);
+  EXPECT_TRUE(std::isnan(guard.file().grad_norm));
+  EXPECT_TRUE(std::isnan(guard.file().tokens_per_second));
+  EXPECT_TRUE(guard.count(4, 0.75, 0.02, 0));
+  guard.note_speed(1234);
+  EXPECT_EQ(guard.file().grad_norm, 0.75);
+  EXPECT_EQ(guard.file().tokens_per_second, 1234);
+  EXPECT_GT(guard.file().resident_bytes, 1U << 20);
+}
+
 TEST_F(HealthGuardTest, AnAlarmStandsOnThroughAResumption) {
   HealthGuard first(spec_);
   first.look(student_, 10, 0, std::nan(""));

@@ -42,6 +42,11 @@ TEST(ShareOut, GivesTheLargestFirstAndEqualOnesInOrder) {
   EXPECT_EQ(share_out({1, 1, 1}, 1), (std::vector<int>{0, 0, 0}));
 }
 
+TEST(ShareOut, AMatrixOfMuonsCostsByItsShorterSide) {
+  EXPECT_EQ(step_cost(1000, 0), 1000);
+  EXPECT_EQ(step_cost(1000, 128), 17000);
+}
+
 TEST(ShardLayout, NeighboursOfEveryLevelHoldOneRange) {
   const std::vector<int> owners = {0, 1, 2, 3, 3};
   const ShardLayout layout({64, 1, 100, 64, 10}, owners, 4);

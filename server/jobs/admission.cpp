@@ -64,6 +64,21 @@ Result<std::string> served_model(const std::string& name, std::string param,
                std::move(param)};
 }
 
+// What published weights come with: NAME, a folder with tokenizer.model or a file.
+Result<std::string> published_tokenizer(const std::string& name, const NamedInputs& inputs) {
+  const std::filesystem::path folder = inputs.data_dir / "weights";
+  for (const char* ending : {"/tokenizer.model", "", ".model", ".gguf"}) {
+    std::error_code none;
+    const std::filesystem::path path = folder / (name + ending);
+    if (std::filesystem::is_regular_file(path, none)) return path.string();
+  }
+  return Error{ErrorCode::invalid_argument,
+               "there is no tokenizer \"" + name +
+                   "\"; a folder with tokenizer.model, or a .model or .gguf of that name below "
+                   "weights/ in the data directory becomes one",
+               "tokenizer.from_weights"};
+}
+
 Result<void> resolve_tokenizer(const job::TokenizerSpec& tokenizer, const NamedInputs& inputs,
                                job::JobFile& file) {
   if (!tokenizer.from_model.empty()) {
@@ -82,6 +97,11 @@ Result<void> resolve_tokenizer(const job::TokenizerSpec& tokenizer, const NamedI
           "tokenizer.from_job"};
     }
     file.tokenizer_pieces = other.tokenizer().string();
+  }
+  if (!tokenizer.from_weights.empty()) {
+    auto path = published_tokenizer(tokenizer.from_weights, inputs);
+    if (!path) return path.error();
+    file.tokenizer_weights = std::move(*path);
   }
   return {};
 }

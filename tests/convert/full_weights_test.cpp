@@ -110,7 +110,8 @@ class FullWeightsTest : public ::testing::Test {
     for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i / width);
     return bytes_of(values);
   }
-  fs::path gguf(const std::string& architecture, bool bias = false) {
+  fs::path gguf(const std::string& architecture, bool bias = false,
+                const std::vector<float>& rope_factors = {}) {
     GgufWriter out;
     out.add_text("general.architecture", architecture);
     for (const ExpectedTensor& t : expected_tensors(kConfig)) {
@@ -120,6 +121,10 @@ class FullWeightsTest : public ::testing::Test {
       out.add_tensor(t.name, TensorType::f32, {t.dims.rbegin(), t.dims.rend()}, rows(n, width));
     }
     if (bias) out.add_tensor("blk.0.attn_q.bias", TensorType::f32, {64}, rows(1, 64));
+    if (!rope_factors.empty()) {
+      out.add_tensor("rope_freqs.weight", TensorType::f32, {rope_factors.size()},
+                     bytes_of(rope_factors));
+    }
     const fs::path path = folder_.path() / "w.gguf";
     std::ofstream(path, std::ios::binary) << out.finish();
     return path;
@@ -165,6 +170,16 @@ TEST_F(FullWeightsTest, WhatNoModelOfOursHasIsRefusedByName) {
   EXPECT_NE(biased.error().message.find("blk.0.attn_q.bias"), std::string::npos);
   EXPECT_FALSE(FullWeights::open(folder_.path()));  // no safetensors in it
   EXPECT_FALSE(FullWeights::open(folder_.path() / "nothing"));
+}
+
+TEST_F(FullWeightsTest, ScaledRopeIsRefusedAndFactorsOfOneAreNone) {
+  EXPECT_TRUE(FullWeights::open(gguf("llama", false, std::vector<float>(16, 1.0F))));
+  std::vector<float> factors(16, 1.0F);
+  factors.back() = 8;  // as Llama 3.1 has them
+  const auto refused = FullWeights::open(gguf("llama", false, factors));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::invalid_argument);
+  EXPECT_NE(refused.error().message.find("rope_freqs.weight"), std::string::npos);
 }
 
 TEST_F(FullWeightsTest, AFolderOfShardsIsOneModel) {

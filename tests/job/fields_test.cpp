@@ -392,6 +392,42 @@ TEST(TrainSpecFields, WhatWouldDoNothingBesideTheOthersIsNamed) {
   EXPECT_EQ(param(body), "data.near_duplicate");
 }
 
+// Of a job that is new, likewise.
+TEST(TrainSpecFields, NormPinningIsNotForLearnedScales) {
+  for (const auto& [rule, learned] : {std::pair{"absmean", false},
+                                      {"twn", false},
+                                      {"tequila", false},
+                                      {"lsq", true},
+                                      {"seq", true}}) {
+    json body = tiny();
+    body["quantization"] = {{"weights", rule}};
+    body["optimizer"] = {{"norm_pinning", true}};
+    const auto spec = parse_train_spec(body.dump());
+    ASSERT_TRUE(spec) << spec.error().message;
+    const auto ok = check_idle(*spec);
+    ASSERT_EQ(!ok, learned) << rule;
+    if (!learned) continue;
+    EXPECT_EQ(ok.error().param, "optimizer.norm_pinning");
+    EXPECT_NE(ok.error().message.find("set it to false"), std::string::npos);
+  }
+}
+
+TEST(TrainSpecFields, PublishedWeightsNeedATokenizerThatIsThere) {
+  json body = adapting();
+  const auto trained = parse_train_spec(body.dump());
+  ASSERT_TRUE(trained) << trained.error().message;
+  const auto refused = check_idle(*trained);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().param, "tokenizer.from_weights");
+  for (const char* source : {"from_weights", "from_model", "from_job"}) {
+    body["tokenizer"] = {{source, "published"}};
+    const auto spec = parse_train_spec(body.dump());
+    ASSERT_TRUE(spec) << spec.error().message;
+    EXPECT_TRUE(check_idle(*spec)) << source;
+    EXPECT_EQ(json::parse(format_train_spec(*spec))["tokenizer"][source], "published");
+  }
+}
+
 // What another choice would read, and what contradicts a choice, is refused with the remedy.
 TEST(TrainSpecFields, SettingsOfAnotherMethodAndContradictionsAreNamed) {
   const struct {

@@ -1,6 +1,10 @@
 // Jobs with a worker process: what it does is scripted, see tests/support/fake_worker.cpp.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
+
+#include <string_view>
 
 #include "base/file_lock.h"
 #include "server/jobs/outcome.h"
@@ -13,6 +17,35 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// What this process logs, while it lives.
+class LogFile {
+ public:
+  explicit LogFile(fs::path file) : file_(std::move(file)), before_(::dup(STDERR_FILENO)) {
+    const int fd = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    CHECK(before_ >= 0 && fd >= 0 && ::dup2(fd, STDERR_FILENO) == STDERR_FILENO);
+    ::close(fd);
+  }
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
+  ~LogFile() {
+    ::dup2(before_, STDERR_FILENO);
+    ::close(before_);
+  }
+  size_t count(std::string_view words) const {
+    const auto text = read_file(file_);
+    if (!text) return 0;
+    size_t n = 0;
+    for (size_t at = text->find(words); at != std::string::npos; at = text->find(words, at + 1)) {
+      ++n;
+    }
+    return n;
+  }
+
+ private:
+  fs::path file_;
+  int before_;
+};
+
 class Supervision : public tests::JobTest {
  protected:
   pid_t worker_pid(const std::string& id) {
@@ -21,6 +54,10 @@ class Supervision : public tests::JobTest {
   }
   bool told(const std::string& id, size_t n_metrics) {
     return tests::until([&] { return count_events(id, "metrics") >= n_metrics; });
+  }
+  // As a power cut: what was written last is gone.
+  void cut_log(const std::string& id) {
+    fs::resize_file(data() / "jobs" / id / "events.jsonl", 10);
   }
 };
 
@@ -104,6 +141,32 @@ TEST_F(Supervision, ATokenizerJobsResultIsFoundByItsId) {
   const auto file = job::parse_job_file(*read_file(data() / "jobs" / id / "job.json"));
   ASSERT_TRUE(file) << file.error().message;
   EXPECT_EQ(file->tokenizer_pieces, other.tokenizer().string());
+}
+
+TEST_F(Supervision, PublishedWeightsBringTheirTokenizer) {
+  script("artifact result=succeeded");
+  start();
+  auto wish = body("a");
+  wish["tokenizer"] = {{"from_weights", "unheard-of"}};
+  const auto refused = call("POST", "/jobs", wish.dump());
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(refused.body["error"]["param"], "tokenizer.from_weights");
+  wish["tokenizer"]["from_job"] = "ftjob-made";
+  const auto two = call("POST", "/jobs", wish.dump());
+  EXPECT_EQ(two.status, 400);
+  EXPECT_NE(two.body["error"]["message"].get<std::string>().find("give one of them"),
+            std::string::npos);
+  ASSERT_TRUE(fs::create_directories(data() / "weights" / "llama"));
+  for (const auto& [name, path] :
+       {std::pair{"llama", "llama/tokenizer.model"}, std::pair{"other", "other.gguf"}}) {
+    ASSERT_TRUE(write_file_atomically(data() / "weights" / path, "pieces"));
+    wish["tokenizer"] = {{"from_weights", name}};
+    const std::string id = create_from(wish);
+    ASSERT_TRUE(reaches(id, "succeeded"));
+    const auto file = job::parse_job_file(*read_file(data() / "jobs" / id / "job.json"));
+    ASSERT_TRUE(file) << file.error().message;
+    EXPECT_EQ(file->tokenizer_weights, (data() / "weights" / path).string());
+  }
 }
 
 TEST_F(Supervision, JobsRunOneAfterTheOtherOldestFirst) {
@@ -298,6 +361,88 @@ TEST_F(Supervision, StoppingTheDaemonQueuesItsJobAgain) {
   start();
   ASSERT_TRUE(reaches(id, "succeeded"));
   EXPECT_EQ(attempts(id), 2u);
+}
+
+// Only who cancels a job has its worker killed.
+TEST_F(Supervision, StoppingTheDaemonDoesNotKillAWorkerAtItsCheckpoint) {
+  script("metrics=1 await=never\nartifact result=succeeded");
+  options_.kill_after = std::chrono::milliseconds(0);
+  start();
+  const std::string id = create("a");
+  ASSERT_TRUE(told(id, 1));
+  service_->stop();
+  EXPECT_EQ(status(id), "queued");
+  EXPECT_EQ(count_events(id, "checkpoint"), 1u);
+}
+
+TEST_F(Supervision, APowerCutWhileAJobRanSwallowsNoLaterEvent) {
+  script("metrics=5 await=never\nmetrics=1 artifact result=succeeded");
+  start();
+  const std::string id = create("a");
+  ASSERT_TRUE(told(id, 5));
+  crash();
+  ASSERT_EQ(::kill(worker_pid(id), SIGKILL), 0);
+  const auto lock = data() / "jobs" / id / "worker.lock";
+  ASSERT_TRUE(tests::until([&] { return !FileLock::is_held(lock); }));
+  cut_log(id);
+  start();
+  ASSERT_TRUE(reaches(id, "succeeded"));
+  EXPECT_EQ(attempts(id), 2u);
+  EXPECT_EQ(count_events(id, "metrics"), 6u);
+}
+
+TEST_F(Supervision, APowerCutWhileAJobWaitedSwallowsNoLaterEvent) {
+  script("metrics=5 await=never\nmetrics=1 artifact result=succeeded");
+  start();
+  const std::string id = create("a");
+  ASSERT_TRUE(told(id, 5));
+  stop();
+  cut_log(id);
+  start();
+  ASSERT_TRUE(reaches(id, "succeeded"));
+  EXPECT_EQ(attempts(id), 2u);
+  EXPECT_EQ(count_events(id, "metrics"), 6u);
+}
+
+// What hinders one job hinders all: none fails for it, and all go on when it has passed.
+TEST_F(Supervision, JobsWaitWhileNoProcessCanBeStarted) {
+  script("artifact result=succeeded");
+  options_.worker_binary = data() / "worker";
+  ASSERT_TRUE(write_file_atomically(options_.worker_binary, ""));  // which nobody may execute
+  const LogFile logged(data() / "log");
+  start();
+  const std::string first = create("a");
+  const std::string second = create("b");
+  // Each try writes it where it is missing: that it comes back shows that one more was made.
+  const fs::path prepared = data() / "jobs" / first / "job.json";
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(tests::until([&] { return fs::exists(prepared); }));
+    fs::remove(prepared);
+  }
+  ASSERT_TRUE(tests::until([&] { return fs::exists(prepared); }));
+  EXPECT_EQ(status(second), "queued");
+  EXPECT_EQ(logged.count("jobs stand still"), 1u);
+  fs::create_symlink(TRISTILL_FAKE_WORKER, data() / "worker.new");
+  fs::rename(data() / "worker.new", options_.worker_binary);
+  ASSERT_TRUE(reaches(second, "succeeded"));
+  EXPECT_EQ(status(first), "succeeded");
+  EXPECT_EQ(attempts(first), 1u);
+  size_t n_started = 0;
+  for (const auto& event : events(first)) n_started += event["message"] == "Job started" ? 1 : 0;
+  EXPECT_EQ(n_started, 1u);
+}
+
+TEST_F(Supervision, JobsWaitWhileNoFolderCanBeMade) {
+  script("artifact result=succeeded");
+  const LogFile logged(data() / "log");
+  start();
+  ASSERT_TRUE(fs::remove(data() / "jobs"));
+  touch("jobs");
+  const std::string id = create("a");
+  ASSERT_TRUE(tests::until([&] { return logged.count("jobs stand still") > 0; }));
+  EXPECT_EQ(status(id), "queued");
+  ASSERT_TRUE(fs::remove(data() / "jobs"));
+  EXPECT_TRUE(reaches(id, "succeeded"));
 }
 
 TEST_F(Supervision, AModelThatCannotBeServedFailsItsJob) {

@@ -58,9 +58,12 @@ std::string text_of(const std::vector<uint64_t>& dims) {
 }
 
 // Kept by some files beside the weights: what RoPE multiplies by, which we compute ourselves.
-bool is_derived(std::string_view name) {
-  return name.ends_with("rotary_emb.inv_freq") || name == "rope_freqs.weight";
-}
+bool is_derived(std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }
+
+// GGUF's factors of RoPE's frequencies, as Llama 3.1 has them. Ours are 1.
+constexpr std::string_view kRopeFactors = "rope_freqs.weight";
+
+bool is_one(float factor) { return factor == 1; }
 
 // Under our names.
 Result<FloatTensors> renamed(Result<FloatTensors> theirs) {
@@ -104,6 +107,13 @@ Result<FloatTensors> take_gguf(std::span<const std::byte> bytes, bool& interleav
     }
     const auto type = float_type(tensor);
     if (!type) return type.error();
+    if (name == kRopeFactors) {
+      const FloatTensor factors{*type, {tensor.elements()}, tensor.bytes};
+      if (std::ranges::all_of(factors.values(), is_one)) continue;
+      return refused("tensor " + name +
+                     " scales RoPE's frequencies, which our models do not; accepted are models "
+                     "without such scaling");
+    }
     ours.emplace(name,
                  FloatTensor{*type, {tensor.dims.rbegin(), tensor.dims.rend()}, tensor.bytes});
   }
@@ -169,6 +179,12 @@ Result<std::vector<std::string>> FullWeights::missing(const ModelConfig& config)
     }
   }
   return names;
+}
+
+bool FullWeights::is_ternary(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  CHECK(found != tensors_.end());
+  return found->second.type == FloatType::i2s;
 }
 
 std::vector<float> FullWeights::values(const std::string& name, const ModelConfig& config) const {

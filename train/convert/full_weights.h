@@ -30,6 +30,8 @@ class FullWeights {
   // Our names without a tensor of theirs to take: what a model of this config would draw anew.
   // Errors: invalid_argument naming the tensor whose shape is another, and both shapes.
   Result<std::vector<std::string>> missing(const ModelConfig& config) const;
+  // Whether the tensor holds -s, 0 and s alone, which is no full precision. It must be there.
+  bool is_ternary(const std::string& name) const;
   // Row-major [out, in] or [n]; the tensor must be there.
   std::vector<float> values(const std::string& name, const ModelConfig& config) const;
 

@@ -79,8 +79,14 @@ void read_data(Fields& fields, DataSpec& data) {
 void read_tokenizer(Fields& fields, TokenizerSpec& tokenizer) {
   read_name(fields, "from_model", tokenizer.from_model);
   read_name(fields, "from_job", tokenizer.from_job);
+  read_name(fields, "from_weights", tokenizer.from_weights);
   if (!tokenizer.from_model.empty() && !tokenizer.from_job.empty()) {
     fields.fail("from_job", "from_job and from_model both name a tokenizer; give one of them");
+  }
+  if (!tokenizer.from_weights.empty() &&
+      !(tokenizer.from_model.empty() && tokenizer.from_job.empty())) {
+    fields.fail("from_weights",
+                "from_weights names a tokenizer, and from_model or from_job too; give one of them");
   }
   fields.whole("vocab_size", 300, 1 << 18, tokenizer.vocab_size);
 }
@@ -109,6 +115,7 @@ json tokenizer_json(const TokenizerSpec& tokenizer) {
   json out = {{"vocab_size", tokenizer.vocab_size}};
   if (!tokenizer.from_model.empty()) out["from_model"] = tokenizer.from_model;
   if (!tokenizer.from_job.empty()) out["from_job"] = tokenizer.from_job;
+  if (!tokenizer.from_weights.empty()) out["from_weights"] = tokenizer.from_weights;
   return out;
 }
 

@@ -27,10 +27,11 @@ struct CorpusSource {
 
 struct TokenizerSpec {
   std::string from_model;      // take that served model's
-  std::string from_job;        // or that of a tokenizer job, by its id; both empty: train one
+  std::string from_job;        // or that of a tokenizer job, by its id
+  std::string from_weights;    // or that of published weights; all empty: train one
   uint32_t vocab_size = 4096;  // when trained
 
-  bool is_trained() const { return from_model.empty() && from_job.empty(); }
+  bool is_trained() const { return from_model.empty() && from_job.empty() && from_weights.empty(); }
 };
 
 struct DataSpec {

@@ -22,6 +22,8 @@ struct JobDirectory {
   std::filesystem::path lock() const { return root / "worker.lock"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
   std::filesystem::path data_manifest() const { return root / "data-manifest.jsonl"; }
+  // What data_manifest() was before a run that went on with other data.
+  std::filesystem::path data_manifest_before() const { return root / "data-manifest.before.jsonl"; }
   std::filesystem::path model() const { return root / "student.gguf"; }
   std::filesystem::path tokenizer() const { return root / "tokenizer.model"; }
   std::filesystem::path dryrun_report() const { return root / "dryrun.json"; }

@@ -26,6 +26,7 @@ Result<JobFile> parse_job_file(std::string_view text) {
   fields.texts("trace_shards", 4096, file.trace_shards);
   fields.text("tokenizer_model", file.tokenizer_model);
   fields.text("tokenizer_pieces", file.tokenizer_pieces);
+  fields.text("tokenizer_weights", file.tokenizer_weights);
   fields.texts("teachers", 8, file.teachers);
   fields.text("init_checkpoints", file.init_checkpoints);
   fields.text("init_weights", file.init_weights);
@@ -57,6 +58,7 @@ std::string format_job_file(const JobFile& file) {
                     {"trace_shards", file.trace_shards},
                     {"tokenizer_model", file.tokenizer_model},
                     {"tokenizer_pieces", file.tokenizer_pieces},
+                    {"tokenizer_weights", file.tokenizer_weights},
                     {"teachers", file.teachers},
                     {"init_checkpoints", file.init_checkpoints},
                     {"init_weights", file.init_weights}};

@@ -23,6 +23,7 @@ struct JobFile {
   std::vector<std::string> trace_shards;  // absolute paths
   std::string tokenizer_model;  // absolute path of a model file; or empty
   std::string tokenizer_pieces;  // absolute path of a tokenizer job's result; or empty
+  std::string tokenizer_weights;  // absolute path of a published tokenizer; or empty
   std::vector<std::string> teachers;  // absolute paths of model files, as teaching.teachers
   std::string init_checkpoints;  // absolute path of another job's checkpoints; or empty
   std::string init_weights;  // absolute path for train/convert/full_weights.h; or empty

@@ -178,7 +178,7 @@ Result<void> check_together(const TrainSpec& spec) {
   if (trained && spec.data.corpora.empty()) {
     return wrong("tokenizer.from_model",
                  "a tokenizer is trained on corpora and none is named; "
-                 "give tokenizer.from_model or from_job");
+                 "give tokenizer.from_model, from_job or from_weights");
   }
   return check_quantization(spec.quantization, spec.budget, spec.model, spec.quantized);
 }
@@ -211,6 +211,11 @@ Result<TrainSpec> parse_train_spec(std::string_view text) {
 }
 
 Result<void> check_idle(const TrainSpec& spec) {
+  if (!spec.init_from_weights.empty() && spec.tokenizer.is_trained()) {
+    return wrong("tokenizer.from_weights",
+                 "the weights of init_from_weights know one vocabulary, and a tokenizer that is "
+                 "trained has another; give tokenizer.from_weights, from_model or from_job");
+  }
   if (const uint32_t over = spec.batch_tokens % spec.sequence_length; over != 0) {
     return wrong("batch_tokens", "batch_tokens is " + std::to_string(spec.batch_tokens) +
                                      " and rows have sequence_length " +
@@ -239,6 +244,14 @@ Result<void> check_idle(const TrainSpec& spec) {
     return wrong("health.patience_steps",
                  "health.patience_steps does nothing with health.action warn, which only logs; "
                  "set that to stop, or leave this out");
+  }
+  const WeightRule rule = spec.quantization.weights;
+  if (spec.optimizer.norm_pinning && (rule == WeightRule::lsq || rule == WeightRule::seq)) {
+    return wrong(
+        "optimizer.norm_pinning",
+        "optimizer.norm_pinning scales weights alone, and quantization.weights lsq and seq "
+        "learn their scale apart, so that ternary values would change by it; set it to false, "
+        "or quantization.weights to absmean, twn or tequila");
   }
   return {};
 }

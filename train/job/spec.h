@@ -65,8 +65,8 @@ struct TrainSpec {
 // JSON text -> TrainSpec. Errors: invalid_argument with the field's path ("data.fim_rate"),
 // unknown fields included. The "kind" key must be "train".
 Result<TrainSpec> parse_train_spec(std::string_view json);
-// Refuses settings of a new job that would do nothing; one that is stored may have them, of an
-// earlier version. Defaults are no setting. Errors: likewise.
+// Refuses settings of a new job that would do nothing, or not what they are for; one that is stored
+// may have them, of an earlier version. Defaults are no setting. Errors: likewise.
 Result<void> check_idle(const TrainSpec& spec);
 Result<TrainSpec> read_train_spec(const nlohmann::json& object);
 

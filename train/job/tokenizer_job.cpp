@@ -26,8 +26,9 @@ Result<TokenizerJob> read_tokenizer_job(const json& object) {
   if (!job.data.traces.empty()) {
     return wrong("data.traces", "data.traces is for train jobs; a tokenizer is trained on corpora");
   }
-  if (!job.tokenizer.from_model.empty() || !job.tokenizer.from_job.empty()) {
-    return wrong("tokenizer", "a tokenizer job trains one; leave from_model and from_job out");
+  if (!job.tokenizer.is_trained()) {
+    return wrong("tokenizer",
+                 "a tokenizer job trains one; leave from_model, from_job and from_weights out");
   }
   return job;
 }

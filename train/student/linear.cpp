@@ -171,6 +171,18 @@ void LinearWeight::restart_scale() {
   log_scale_.fill_(std::log(std::max(mean, 1e-30)));  // of zeros alone: a scale as good as zero
 }
 
+// A rule's scale grows as the latent does.
+void LinearWeight::start_from_ternary() {
+  if (mode_ != LinearMode::ternary) return;
+  const torch::NoGradGuard no_grad;
+  restart_scale();
+  const Tensor scale = rule_->ternarize(latent_.detach(), log_scale_).scale;
+  const double given = latent_.detach().abs().max().item<double>();
+  if (given == 0) return;
+  latent_.mul_(given / scale.item<double>());
+  restart_scale();
+}
+
 void LinearWeight::adapt(LowRank factors) {
   CHECK(mode_ == LinearMode::dense);
   latent_.set_requires_grad(false);

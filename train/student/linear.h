@@ -45,6 +45,9 @@ class LinearWeight {
   void refresh(double strength = 1.0);
   // A learned scale, if there is one, starts again from the latent as it is now.
   void restart_scale();
+  // The latent is a ternary matrix, -s, 0 and s: makes it as long as the rule needs to give just
+  // that again, as mean |W| counts zeros. Not of other matrices than ternary ones.
+  void start_from_ternary();
 
   // From here on the latent stays as it is and the factors are learned. Of a dense matrix.
   void adapt(LowRank factors);

@@ -209,6 +209,14 @@ void Student::restart_scales() {
   }
 }
 
+void Student::start_from_ternary(const std::function<bool(const std::string& name)>& is_ternary) {
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    for (const auto& [name, weight] : matrices_of(blocks_[layer])) {
+      if (is_ternary(prefix_of(layer) + name + ".weight")) weight->start_from_ternary();
+    }
+  }
+}
+
 // B is 0, so what was derived of the base still holds.
 void Student::adapt(const job::LoraSpec& lora) {
   CHECK(!quantized_ && !is_adapted());

@@ -6,6 +6,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,8 @@ class Student {
 
   // Learned scales start again from the latents as they are now; refresh() afterwards.
   void restart_scales();
+  // Of the matrices that is_ternary names, which hold -s, 0 and s: what is served is just that.
+  void start_from_ternary(const std::function<bool(const std::string& name)>& is_ternary);
 
   // Every matrix that is used through its derived tensors: tables first, then by block.
   std::vector<LinearWeight*> weights();

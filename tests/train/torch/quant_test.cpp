@@ -47,6 +47,21 @@ void expect_close(const Tensor& a, const Tensor& b, double tolerance, const char
   EXPECT_LT((a.to(at::kDouble) - b).abs().max().item<double>() / size, tolerance) << what;
 }
 
+// A file of packed ternary weights has its own scale, which mean |W| over the zeros too is not.
+TEST(TernaryRules, AMatrixThatIsTernaryAlreadyIsServedAsItIs) {
+  const Tensor values = random({64, 48}, 3).mul_(0.7).round_().clamp_(-1, 1);
+  ASSERT_GT((values == 0).sum().item<int64_t>(), 500);
+  for (const WeightRule weights : kRules) {
+    LinearWeight made = layer(weights, values * 0.03);
+    made.start_from_ternary();
+    made.refresh();
+    EXPECT_NEAR(made.scale().item<double>(), 0.03, 1e-7) << static_cast<int>(weights);
+    EXPECT_TRUE(made.values().equal(values.to(at::kChar))) << static_cast<int>(weights);
+    const Tensor bias = made.bias().defined() ? made.bias() : at::zeros({1});
+    EXPECT_EQ(bias.abs().max().item<float>(), 0);
+  }
+}
+
 // Zero at alpha 0.3: LSQ's thresholds are at 0.15, SEQ's at 0.1; both clip.
 TEST(TernaryRules, LearnedScalesHaveTheLevelsAndThresholdsOfTheirForms) {
   const Tensor w = torch::tensor({{0.09F, 0.11F, -0.14F, 0.16F, -0.29F, 0.9F}});

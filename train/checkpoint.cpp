@@ -3,10 +3,11 @@
 #include <torch/serialize/archive.h>
 
 #include <algorithm>
-#include <sstream>
+#include <string_view>
 #include <vector>
 
 #include "base/atomic_file.h"
+#include "base/mapped_file.h"
 #include "base/sha256.h"
 
 namespace tristill::train {
@@ -15,8 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::string_view kStateFile = "state.pt";
 constexpr std::string_view kDigestFile = "state.sha256";
-constexpr std::string_view kHealthFile = "health.json";
 constexpr const char* kUnfinished = "tmp-";  // before the name of a folder that is being written
+constexpr const char* kDamaged = "damaged-";  // before the name of one that cannot be read
 
 std::string folder_name(int64_t step) {
   std::string digits = std::to_string(step);
@@ -42,21 +43,35 @@ std::vector<fs::path> list_newest_first(const fs::path& folder) {
   return found;
 }
 
-std::string serialize(const Checkpoint& checkpoint) {
+// Writes the tensors as one file and returns its SHA-256 in hex. The bytes go to the disk as they
+// are made: a state is as large as memory allows.
+Result<std::string> write_state(const fs::path& path, const Checkpoint& checkpoint) {
+  auto file = AtomicFile::create(path);
+  if (!file) return file.error();
   torch::serialize::OutputArchive archive;
   for (const auto& [name, tensor] : checkpoint.tensors) archive.write(name, tensor, true);
-  std::ostringstream bytes;
-  archive.save_to(bytes);
-  return std::move(bytes).str();
+  Sha256 digest;
+  Result<void> written;
+  archive.save_to([&](const void* data, size_t size) {
+    const std::string_view bytes(static_cast<const char*>(data), size);
+    digest.update(bytes);
+    if (written) written = file->append(bytes);
+    return size;  // also where the disk is full: the archive cannot be left half-way
+  });
+  if (written) written = file->commit();
+  if (!written) return written.error();
+  return to_hex(digest.finish());
 }
 
 std::optional<Checkpoint> load(const fs::path& path) {
-  const auto bytes = read_file(path / kStateFile);
+  const auto file = MappedFile::open(path / kStateFile);
   const auto digest = read_file(path / kDigestFile);
-  if (!bytes || !digest || to_hex(sha256(*bytes)) != *digest) return std::nullopt;
-  std::istringstream in(*bytes);
+  if (!file || !digest) return std::nullopt;
+  const auto* data = reinterpret_cast<const char*>(file->bytes().data());
+  const size_t size = file->bytes().size();
+  if (to_hex(sha256({data, size})) != *digest) return std::nullopt;
   torch::serialize::InputArchive archive;
-  archive.load_from(in);
+  archive.load_from(data, size);
   Checkpoint checkpoint;
   checkpoint.step = step_of(path);
   for (const std::string& name : archive.keys()) archive.read(name, checkpoint.tensors[name], true);
@@ -64,7 +79,7 @@ std::optional<Checkpoint> load(const fs::path& path) {
 }
 
 bool was_healthy(const fs::path& path) {
-  const auto text = read_file(path / kHealthFile);
+  const auto text = read_file(path / job::kHealthFileName);
   if (!text) return false;
   const auto healthy = job::read_healthy(*text);
   return healthy && *healthy;
@@ -116,11 +131,13 @@ Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoin
     return Error{ErrorCode::resource_exhausted,
                  "cannot create " + temporary.string() + ": " + failed.message(), "checkpoint"};
   }
-  const std::string bytes = serialize(checkpoint);
-  auto done = write_file_atomically(temporary / kStateFile, bytes);
-  if (done) done = write_file_atomically(temporary / kDigestFile, to_hex(sha256(bytes)));
+  const auto digest = write_state(temporary / kStateFile, checkpoint);
+  Result<void> done;
+  if (!digest) done = digest.error();
+  if (done) done = write_file_atomically(temporary / kDigestFile, *digest);
   if (done) {
-    done = write_file_atomically(temporary / kHealthFile, format_health_file(checkpoint.health));
+    done = write_file_atomically(temporary / job::kHealthFileName,
+                                 format_health_file(checkpoint.health));
   }
   if (done) done = put_in_place(temporary, target);
   fs::remove_all(temporary, failed);  // what could not be put there, or what was there
@@ -135,6 +152,16 @@ std::optional<Checkpoint> load_newest_checkpoint(const fs::path& folder, std::st
     skipped += (skipped.empty() ? "" : ", ") + path.filename().string();
   }
   return std::nullopt;
+}
+
+void set_aside_newer(const fs::path& folder, int64_t step) {
+  std::error_code ignored;
+  for (const fs::path& path : list_newest_first(folder)) {
+    if (step_of(path) <= step) return;
+    const fs::path aside = folder / (kDamaged + path.filename().string());
+    fs::remove_all(aside, ignored);
+    fs::rename(path, aside, ignored);
+  }
 }
 
 std::optional<int64_t> roll_back(const fs::path& folder) {

@@ -37,6 +37,10 @@ Result<void> save_checkpoint(const std::filesystem::path& folder, const Checkpoi
 std::optional<Checkpoint> load_newest_checkpoint(const std::filesystem::path& folder,
                                                  std::string& skipped);
 
+// Those newer than step, which were damaged, get names that are no checkpoint's: they stand in the
+// way of what is saved from here on.
+void set_aside_newer(const std::filesystem::path& folder, int64_t step);
+
 // Goes back to the newest whole checkpoint that was healthy when it was saved: removes those after
 // it, so that it is the newest. Its step; nothing, and nothing is removed, when there is none.
 std::optional<int64_t> roll_back(const std::filesystem::path& folder);

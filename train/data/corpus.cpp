@@ -227,12 +227,16 @@ Result<std::vector<SourceFile>> list_files(const job::ResolvedCorpus& corpus) {
   std::vector<SourceFile> files;
   auto it = fs::recursive_directory_iterator(root, fs::directory_options::skip_permission_denied);
   for (; it != fs::recursive_directory_iterator(); ++it) {
-    if (it->is_directory() && is_passed_over(it->path())) it.disable_recursion_pending();
-    if (it->is_symlink() || !it->is_regular_file() ||
-        !has_extension(it->path(), corpus.source.extensions)) {
+    std::error_code failed;
+    // Links first: one that leads nowhere, or in a circle, has no other answer.
+    if (it->is_symlink(failed)) continue;
+    if (it->is_directory(failed) && is_passed_over(it->path())) it.disable_recursion_pending();
+    if (!it->is_regular_file(failed) || !has_extension(it->path(), corpus.source.extensions)) {
       continue;
     }
-    files.push_back({fs::relative(it->path(), root).generic_string(), it->file_size()});
+    const uint64_t bytes = it->file_size(failed);
+    if (failed) continue;  // it went meanwhile
+    files.push_back({it->path().lexically_relative(root).generic_string(), bytes});
   }
   if (files.empty()) {
     return bad_corpus(corpus, "no file ends in " + listed(corpus.source.extensions) +

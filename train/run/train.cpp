@@ -3,6 +3,7 @@
 
 #include "train/run/phase_progress.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numbers>
@@ -10,6 +11,7 @@
 #include "base/atomic_file.h"
 #include "base/check.h"
 #include "base/exit_code.h"
+#include "base/mapped_file.h"
 #include "base/seconds_since.h"
 #include "base/sha256.h"
 #include "model/format/model_file.h"
@@ -45,7 +47,7 @@ class TrainRun {
         events_(events),
         stop_(stop),
         tokenizer_(data.tokenizer),
-        manifest_sha256_(data.manifest_sha256),
+        manifest_sha256_(to_hex(sha256(data.manifest))),
         held_out_(std::move(data.held_out)),
         replica_(spec_, data, ranks, stop, device),
         student_(replica_.student()),
@@ -179,10 +181,27 @@ Result<void> TrainRun::start_from_full_weights() {
   }
   for (const NamedParameter& tensor : spec_.lora ? student_.base() : student_.parameters()) {
     if (!weights->has(tensor.name)) continue;
-    const auto values = weights->values(tensor.name, spec_.model);
-    torch::Tensor(tensor.tensor).copy_(torch::tensor(values).view(tensor.tensor.sizes()));
+    auto values = weights->values(tensor.name, spec_.model);
+    if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+      return Error{ErrorCode::invalid_argument,
+                   "tensor " + tensor.name + " of " + spec_.init_from_weights +
+                       " holds a number that is not finite; give whole weights",
+                   "init_from_weights"};
+    }
+    const bool is_warmed_up = spec_.quantized && spec_.quantization.lambda_warmup_steps > 0;
+    if (is_warmed_up && weights->is_ternary(tensor.name)) {
+      return Error{ErrorCode::invalid_argument,
+                   "quantization.lambda_warmup_steps leads from full precision to ternary, which "
+                   "tensor " +
+                       tensor.name + " is already; leave it out",
+                   "quantization.lambda_warmup_steps"};
+    }
+    torch::Tensor(tensor.tensor)
+        .copy_(torch::from_blob(values.data(), tensor.tensor.sizes(), at::kFloat));
   }
   student_.restart_scales();
+  student_.start_from_ternary(
+      [&](const std::string& name) { return weights->has(name) && weights->is_ternary(name); });
   if (!missing->empty()) {
     const Cursor start = batches_.cursor();
     const Batch batch = batches_.next();
@@ -255,8 +274,15 @@ Result<void> TrainRun::load_loss_scale(const Checkpoint& checkpoint) {
 Result<void> TrainRun::resume() {
   std::string skipped;
   const auto checkpoint = load_newest_checkpoint(directory_.checkpoints(), skipped);
-  if (!skipped.empty()) events_.warn("damaged checkpoints passed over: " + skipped);
+  if (!checkpoint && !skipped.empty()) {
+    return Error{ErrorCode::corrupt,
+                 "no checkpoint of this job is whole (damaged: " + skipped +
+                     "); put one back from a copy, or create the job again",
+                 "checkpoint"};
+  }
   if (!checkpoint) return take_first_weights();
+  if (!skipped.empty()) events_.warn("damaged checkpoints passed over: " + skipped);
+  set_aside_newer(directory_.checkpoints(), checkpoint->step);
   if (auto loaded = load_weights(student_, *checkpoint); !loaded) return loaded;
   if (auto loaded = optimizer_.load_state(checkpoint->tensors); !loaded) return loaded;
   const auto places = checkpoint->tensors.find("data.cursor");
@@ -272,7 +298,8 @@ Result<void> TrainRun::resume() {
     return Error{ErrorCode::invalid_argument,
                  "data has fewer or shorter documents than at the checkpoint of step " +
                      std::to_string(checkpoint->step) +
-                     "; put them back, or start a new job with init_from this one",
+                     "; put back what data-manifest.jsonl lists, or start a new job with "
+                     "init_from this one",
                  "data"};
   }
   batches_.seek(*cursor);
@@ -357,6 +384,7 @@ void TrainRun::report_metrics(const LossSums& sums, double norm, double multipli
   if (spec_.teaching.relation_weight > 0) event.numbers["relation"] = sums.relation;
   event.numbers["tokens"] = tokens_;
   event.numbers["tokens_per_second"] = (tokens_ - tokens_at_report_) / seconds;
+  health_.note_speed(event.numbers["tokens_per_second"]);
   event.numbers["lr"] = optimizer_.matrix_rate(multiplier);
   event.numbers["grad_norm"] = norm;
   if (const LossScale& scale = replica_.loss_scale(); scale.used()) {
@@ -464,14 +492,16 @@ Result<void> TrainRun::export_model() {
   auto written =
       write_model_file(directory_.model(), to_model_tensors(student_), *tokenizer_, provenance);
   if (!written) return written;
-  const auto bytes = read_file(directory_.model());
-  if (!bytes) return bytes.error();
+  const auto file = MappedFile::open(directory_.model());
+  if (!file) return file.error();
+  const std::string_view bytes(reinterpret_cast<const char*>(file->bytes().data()),
+                               file->bytes().size());
   events_.write({.type = job::EventType::artifact,
                  .message = "model file",
-                 .numbers = {{"bytes", static_cast<double>(bytes->size())}},
+                 .numbers = {{"bytes", static_cast<double>(bytes.size())}},
                  .texts = {{"kind", "model"},
                            {"path", directory_.model().filename().string()},
-                           {"sha256", to_hex(sha256(*bytes))}}});
+                           {"sha256", to_hex(sha256(bytes))}}});
   return {};
 }
 
@@ -568,15 +598,29 @@ Result<torch::Device> device_for(const job::TrainSpec& spec, const RankGroup& ra
 }
 
 // The data, and whether it fits the job. A tokenizer that is trained is rank 0's, in the job's
-// directory, so the others come after.
+// directory, so the others come after; what they read must be what rank 0 read.
 Result<TrainingData> read_data(const job::JobDirectory& directory, const job::JobFile& file,
                                torch::Device device, EventLog& events, RankGroup& ranks) {
-  torch::Tensor turn = at::zeros({1}, at::kDouble);
-  if (!ranks.leads()) ranks.broadcast(turn, RankGroup::kLongWait);
+  Sha256Digest digest{};
+  const auto numbers = [&] {
+    return torch::from_blob(digest.data(), {std::ssize(digest)}, at::kByte).to(at::kDouble);
+  };
+  torch::Tensor leaders = numbers();
+  if (!ranks.leads()) ranks.broadcast(leaders, RankGroup::kLongWait);
   auto data = prepare_data(directory, file, device, events);
   if (!data) return data;
   if (auto fits = check_fit(file.train(), *data->tokenizer); !fits) return fits.error();
-  if (ranks.leads()) ranks.broadcast(turn, RankGroup::kLongWait);
+  digest = sha256(data->manifest);
+  if (ranks.leads()) {
+    leaders = numbers();
+    ranks.broadcast(leaders, RankGroup::kLongWait);
+  } else if (!leaders.equal(numbers())) {
+    return Error{ErrorCode::unavailable,
+                 "rank " + std::to_string(ranks.rank()) +
+                     " reads other data than rank 0: traces came in meanwhile, or the folders of "
+                     "the machines differ; make them the same and start again",
+                 "data"};
+  }
   return data;
 }
 
@@ -590,8 +634,10 @@ Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile
   if (!device->is_cpu()) events.info("training on " + device->str());
   auto data = read_data(directory, file, *device, events, ranks);
   if (!data) return data.error();
+  const std::string manifest = std::move(data->manifest);
   TrainRun run(directory, file, events, stop, std::move(*data), ranks, *device);
   if (auto resumed = run.resume(); !resumed) return resumed.error();
+  if (auto kept = keep_manifest(directory, manifest, events); !kept) return kept.error();
   auto outcome = run.run();
   run.finish(!outcome ? exit_code(outcome.error().code)
                       : (*outcome == Outcome::succeeded ? kExitOk : kExitInterrupted));

@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "model/format/model_file.h"
 #include "model/threads.h"
+#include "train/convert/published_tokenizer.h"
 #include "train/run/phase_progress.h"
 #include "train/run/tokenizer.h"
 #include "train/run/training_corpora.h"
@@ -38,11 +39,25 @@ Result<std::shared_ptr<const Tokenizer>> find_tokenizer(const job::JobDirectory&
     }
     return model->tokenizer;
   }
-  auto serialized = file.tokenizer_pieces.empty()
-                        ? train_tokenizer(directory, corpora, file.train().tokenizer, events)
-                        : read_file(file.tokenizer_pieces);
+  const bool is_published = !file.tokenizer_weights.empty();
+  auto serialized = is_published ? convert::read_published_tokenizer(file.tokenizer_weights)
+                    : !file.tokenizer_pieces.empty()
+                        ? read_file(file.tokenizer_pieces)
+                        : train_tokenizer(directory, corpora, file.train().tokenizer, events);
   if (!serialized) return serialized.error();
-  return Tokenizer::from_sentencepiece(*serialized);
+  auto tokenizer = Tokenizer::from_sentencepiece(*serialized);
+  if (!tokenizer && is_published) {
+    return Error{ErrorCode::invalid_argument, tokenizer.error().message, "tokenizer.from_weights"};
+  }
+  return tokenizer;
+}
+
+// A vocabulary that somebody else made may have no pieces for it.
+void warn_of_idle_fim(const job::DataSpec& data, const Tokenizer& tokenizer, EventLog& events) {
+  if (data.corpora.empty() || data.fim_rate == 0 || tokenizer.special().has_fim()) return;
+  events.warn(
+      "data.fim_rate does nothing: the tokenizer has no pieces <fim_prefix>, <fim_suffix> "
+      "and <fim_middle>, so the student will not fill in the middle");
 }
 
 void tokenize(const job::JobFile& file, std::vector<Corpus>& corpora, EventLog& events,
@@ -70,24 +85,33 @@ void tokenize(const job::JobFile& file, std::vector<Corpus>& corpora, EventLog& 
   }
 }
 
-// Writes data-manifest.jsonl and returns its digest. Warns when a run that is resumed finds other
-// data: its place in them then means something else.
-Result<std::string> write_manifest(const job::JobDirectory& directory,
-                                   const std::vector<Corpus>& corpora, const TrainingTraces& traces,
-                                   EventLog& events) {
+Result<TrainingTraces> read_traces(const job::JobFile& file, const std::vector<Corpus>& corpora,
+                                   const Tokenizer& tokenizer, EventLog& events) {
+  std::vector<std::string_view> held_out;
+  const bool compares = !file.trace_shards.empty() && file.train().data.near_duplicate > 0;
+  for (const Corpus& corpus : corpora) {
+    for (const Document& document : corpus.documents) {
+      if (compares && document.held_out) held_out.push_back(document.text);
+    }
+  }
+  auto traces = read_training_traces(file, tokenizer, HeldOutText(held_out));
+  if (!traces) return traces;
+  uint64_t n_left_out = 0;
+  for (const job::ManifestLine& line : traces->files) n_left_out += line.near_duplicates;
+  if (n_left_out > 0) {
+    events.info("traces left out because they repeat held-out documents: " +
+                std::to_string(n_left_out));
+  }
+  return traces;
+}
+
+std::string manifest_of(const std::vector<Corpus>& corpora, const TrainingTraces& traces) {
   std::string manifest;
   for (const Corpus& corpus : corpora) {
     for (const job::ManifestLine& line : corpus.files) manifest += format_manifest_line(line);
   }
   for (const job::ManifestLine& line : traces.files) manifest += format_manifest_line(line);
-  if (const auto before = read_file(directory.data_manifest()); before && *before != manifest) {
-    events.warn("the data are not those of this job's earlier run; compare " +
-                directory.data_manifest().filename().string());
-  }
-  if (auto written = write_file_atomically(directory.data_manifest(), manifest); !written) {
-    return written.error();
-  }
-  return to_hex(sha256(manifest));
+  return manifest;
 }
 
 }  // namespace
@@ -100,17 +124,34 @@ Result<TrainingData> prepare_data(const job::JobDirectory& directory, const job:
   if (!tokenizer) return tokenizer.error();
   TrainingData data;
   data.tokenizer = *tokenizer;
+  warn_of_idle_fim(file.train().data, *data.tokenizer, events);
   auto teachers = Teachers::open(file.teachers, file.train(), *data.tokenizer, device);
   if (!teachers) return teachers.error();
   data.teachers = std::move(*teachers);
-  auto traces = read_training_traces(file, *data.tokenizer);
+  auto traces = read_traces(file, *corpora, *data.tokenizer, events);
   if (!traces) return traces.error();
-  auto digest = write_manifest(directory, *corpora, *traces, events);
-  if (!digest) return digest.error();
-  data.manifest_sha256 = std::move(*digest);
+  data.manifest = manifest_of(*corpora, *traces);
   tokenize(file, *corpora, events, data);
   if (traces->source.documents() > 0) data.sources.push_back(std::move(traces->source));
+  if (data.sources.empty()) {
+    return Error{ErrorCode::invalid_argument,
+                 "the traces hold no record with anything to learn: two tokens or more; give "
+                 "others, or data.corpora",
+                 "data.traces"};
+  }
   return data;
+}
+
+Result<void> keep_manifest(const job::JobDirectory& directory, const std::string& manifest,
+                           EventLog& events) {
+  if (const auto before = read_file(directory.data_manifest()); before && *before != manifest) {
+    events.warn("the data are not those of this job's earlier run; compare " +
+                directory.data_manifest().filename().string() + " and " +
+                directory.data_manifest_before().filename().string());
+    auto kept = write_file_atomically(directory.data_manifest_before(), *before);
+    if (!kept) return kept;
+  }
+  return write_file_atomically(directory.data_manifest(), manifest);
 }
 
 }  // namespace tristill::train

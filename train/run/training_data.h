@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -18,13 +19,18 @@ struct TrainingData {
   std::vector<TokenSource> sources;
   TokenSource held_out;
   Teachers teachers;
-  std::string manifest_sha256;  // of data-manifest.jsonl
+  std::string manifest;  // the text of data-manifest.jsonl
 };
 
 // Trains the tokenizer when none is given (kept in the job's directory, so a resumed run has the
-// same) and writes data-manifest.jsonl there. Errors name the field of the job: data.corpora,
+// same). Errors name the field of the job: data.corpora,
 // data.near_duplicate, data.traces, tokenizer. Teachers are on the device, all else is the CPU's.
 Result<TrainingData> prepare_data(const job::JobDirectory& directory, const job::JobFile& file,
                                   torch::Device device, EventLog& events);
+
+// Writes data-manifest.jsonl. Where an earlier run had other data, its place in them now means
+// something else: warns, and leaves that run's as data-manifest.before.jsonl.
+Result<void> keep_manifest(const job::JobDirectory& directory, const std::string& manifest,
+                           EventLog& events);
 
 }  // namespace tristill::train

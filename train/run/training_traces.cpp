@@ -61,8 +61,13 @@ job::ManifestLine manifest_line(const std::string& path) {
 
 }  // namespace
 
-Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Tokenizer& tokenizer) {
+Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Tokenizer& tokenizer,
+                                            const HeldOutText& held_out) {
   TrainingTraces out;
+  const double threshold = file.train().data.near_duplicate;
+  const auto is_held_out = [&](const trace::Record& record) {
+    return !held_out.empty() && held_out.containment(tokenizer.decode(record.tokens)) >= threshold;
+  };
   TokenSource& source = out.source;
   source.name = "traces";
   source.is_trace = true;
@@ -72,11 +77,22 @@ Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Toke
     const auto vocab = static_cast<int32_t>(file.train().model.vocab_size);
     const size_t n_tokens = source.tokens.size();
     const size_t n_listed = source.top_ids.size();
+    uint64_t n_held_out = 0;
     auto summary = trace::read_shard(path, [&](trace::Record&& record) {
       if (bad) bad = check_trace(record, tokenizer, file.train().loss.distillation.tail);
-      if (bad && record.tokens.size() >= 2) source.add_trace(record);
+      if (!bad || record.tokens.size() < 2) return;
+      if (is_held_out(record)) {
+        ++n_held_out;
+      } else {
+        source.add_trace(record);
+      }
     });
     if (!summary) return summary.error();
+    if (summary->damaged_at) {
+      Error damaged = trace::damaged_shard(path, *summary->damaged_at);
+      damaged.param = "data.traces";
+      return damaged;
+    }
     if (!bad) return bad.error();
     for (const int32_t id : std::span(source.tokens).subspan(n_tokens)) {
       if (id < 0 || id >= vocab) {
@@ -91,6 +107,7 @@ Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Toke
       }
     }
     out.files.push_back(manifest_line(path));
+    out.files.back().near_duplicates = n_held_out;
   }
   return out;
 }

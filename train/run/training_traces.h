@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "train/data/held_out_text.h"
 #include "train/data/packing.h"
 #include "train/job/data_manifest.h"
 #include "train/job/job_file.h"
@@ -15,8 +16,11 @@ struct TrainingTraces {
   std::vector<job::ManifestLine> files;
 };
 
-// Errors, param data.traces: invalid_argument for traces of another tokenizer, or that the loss
-// cannot learn from; corrupt for tokens outside the vocabulary.
-Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Tokenizer& tokenizer);
+// Leaves out records of which data.near_duplicate or more stands in one held-out document, and
+// counts them in the manifest. Errors, param data.traces: invalid_argument for traces of another
+// tokenizer, or that the loss cannot learn from; corrupt for a damaged shard and for tokens outside
+// the vocabulary.
+Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Tokenizer& tokenizer,
+                                            const HeldOutText& held_out);
 
 }  // namespace tristill::train

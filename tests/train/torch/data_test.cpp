@@ -217,6 +217,41 @@ TEST(Packing, TracesCarryTheTeacherToTheRightToken) {
   }
 }
 
+// A prompt of many rows with one judged token: the rest is read, and rows are still filled.
+TEST(Packing, OfAPromptAloneOnlyWhatTheTeacherJudgedIsLearned) {
+  trace::Record record;
+  for (int i = 0; i < 100; ++i) record.tokens.push_back(10 + i % 50);
+  record.top_logprobs.resize(100);
+  record.prompt_tokens = 100;
+  for (const auto sampling : {trace::Sampling::greedy, trace::Sampling::t1}) {
+    record.sampling = sampling;
+    TokenSource source;
+    source.add_trace(record);
+    EXPECT_EQ(source.documents(), 0U);
+    record.top_logprobs[0] = {{10, -0.1F}};  // which nothing predicts
+    source.add_trace(record);
+    EXPECT_EQ(source.documents(), 0U);
+    EXPECT_TRUE(source.tokens.empty() && source.top_ids.empty() && source.drawn.empty());
+    record.top_logprobs[57] = {{17, -0.1F}};
+    source.add_trace(record);
+    ASSERT_EQ(source.documents(), 1U);
+    record.top_logprobs[0].clear();
+    record.top_logprobs[57].clear();
+    BatchStream stream({source}, test::tiny_tokenizer(), {.rows = 1, .tokens = 32, .seed = 1});
+    for (int i = 0; i < 5; ++i) {
+      const Batch batch = stream.next();
+      EXPECT_EQ(batch.teacher.rows.size(), 1U);
+      EXPECT_EQ(batch.labels.ge(0).sum().item<int64_t>(), 1);
+      EXPECT_EQ(batch.labels.eq(17).sum().item<int64_t>(), 1);
+    }
+  }
+  record.sampling = trace::Sampling::corpus;
+  TokenSource text;
+  text.add_trace(record);
+  EXPECT_EQ(text.documents(), 1U);
+  EXPECT_TRUE(text.lessons.empty());
+}
+
 // Each example of a row, put together again, is a piece of the text, and together they are all.
 TEST(Packing, NoFillInTheMiddleExampleIsCutByARowsEnd) {
   const auto tokenizer = test::tiny_tokenizer();
@@ -382,6 +417,40 @@ TEST(Checkpoint, ComesBackWholeAndDamageFallsBackToTheOlder) {
   ASSERT_TRUE(newest);
   EXPECT_EQ(newest->step, 20);
   EXPECT_EQ(skipped, "00000030");
+}
+
+// Else the first that is saved after them would be the oldest, and go.
+TEST(Checkpoint, DamagedOnesStandInNobodysWay) {
+  const tests::TemporaryFolder folder;
+  for (const int64_t step : {10, 500, 510}) {
+    ASSERT_TRUE(
+        save_checkpoint(folder.path(), {step, {{"w", at::full({3}, step)}}}, {.newest = 3}));
+  }
+  for (const char* name : {"00000500", "00000510"}) {
+    fs::resize_file(folder.path() / name / "state.pt", 100);
+  }
+  set_aside_newer(folder.path(), 10);
+  EXPECT_TRUE(fs::exists(folder.path() / "damaged-00000510"));
+  ASSERT_TRUE(save_checkpoint(folder.path(), {20, {{"w", at::full({3}, 20)}}}, {}));
+  std::string skipped;
+  const auto newest = load_newest_checkpoint(folder.path(), skipped);
+  ASSERT_TRUE(newest);
+  EXPECT_EQ(newest->step, 20);
+  EXPECT_EQ(skipped, "");
+}
+
+// Beyond what base/atomic_file.h's read_file takes unless told otherwise.
+TEST(Checkpoint, OneOfMoreThanAGibibyteComesBack) {
+  const tests::TemporaryFolder folder;
+  const auto large = at::zeros({(int64_t{1} << 30) + 4096}, at::kByte);
+  large[-1] = 7;
+  ASSERT_TRUE(save_checkpoint(folder.path(), {10, {{"w", large}}}, {}));
+  std::string skipped;
+  const auto newest = load_newest_checkpoint(folder.path(), skipped);
+  ASSERT_TRUE(newest);
+  EXPECT_EQ(skipped, "");
+  EXPECT_EQ(newest->tensors.at("w").numel(), large.numel());
+  EXPECT_EQ(newest->tensors.at("w")[-1].item<int>(), 7);
 }
 
 TEST(Checkpoint, ThoseOfEverySoManyStepsAreKeptForGood) {

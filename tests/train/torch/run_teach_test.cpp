@@ -1,4 +1,5 @@
 // Whole jobs that start from others' weights, or ask teachers while they run.
+#include <limits>
 #include <sstream>
 
 #include "base/atomic_file.h"
@@ -48,6 +49,17 @@ TEST_F(RunTest, AFullPrecisionModelIsConverted) {
   ASSERT_TRUE(run(third, drawn));
   EXPECT_LT(loss_of(second), 0.6 * loss_of(third));
   EXPECT_LT(loss_of(second), 1.4 * loss_of(first));  // on the beginnings of documents, the harder
+
+  auto broken = checkpoint->tensors;
+  const std::string gate = "weights.blk.0.ffn_gate.weight";
+  broken[gate] = broken.at(gate).clone();
+  broken[gate].view(-1)[5] = std::numeric_limits<float>::infinity();
+  auto infinite = converted;
+  infinite.init_weights = published(broken).string();
+  const auto named = run(directory("infinite"), infinite);
+  ASSERT_FALSE(named);
+  EXPECT_EQ(named.error().param, "init_from_weights");
+  EXPECT_NE(named.error().message.find("blk.0.ffn_gate.weight"), std::string::npos);
 
   auto wrong = job(1);
   wrong.train().model.d_ff *= 2;

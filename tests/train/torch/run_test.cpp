@@ -203,6 +203,7 @@ std::vector<job::Event> events_with(const job::JobDirectory& place, const std::s
 TEST_F(RunTest, DataThatShrankAreRefusedWhereTheRunGoesOn) {
   const auto place = directory("shrunk");
   ASSERT_TRUE(run(place, job(4)));
+  const std::string manifest = *read_file(place.data_manifest());
   fs::remove(place.model());
   for (int i = 1; i < 30; ++i) {
     fs::remove(root_ / "corpus" / ("m" + std::to_string(i) + ".py"));
@@ -213,7 +214,44 @@ TEST_F(RunTest, DataThatShrankAreRefusedWhereTheRunGoesOn) {
   const auto outcome = run(place, file);
   ASSERT_FALSE(outcome);
   EXPECT_EQ(outcome.error().param, "data");
-  EXPECT_NE(outcome.error().message.find("put them back"), std::string::npos);
+  EXPECT_NE(outcome.error().message.find("put back what data-manifest.jsonl lists"),
+            std::string::npos);
+  EXPECT_TRUE(fs::exists(place_of(place, 4)));
+  EXPECT_EQ(*read_file(place.data_manifest()), manifest);  // still what is to be put back
+}
+
+TEST_F(RunTest, ADamagedCheckpointIsSetAsideAndTheRunGoesOnFromTheOneBefore) {
+  const auto straight = directory("straight");
+  ASSERT_TRUE(run(straight, job(6)));
+  const auto place = directory("damaged");
+  auto first = job(6);
+  first.train().checkpoint_seconds = 0;
+  ASSERT_TRUE(run(place, first));
+  fs::remove(place.model());
+  fs::resize_file(place_of(place, 6) / "state.pt", 1000);
+  ASSERT_TRUE(run(place, job(6)));
+  EXPECT_EQ(events_with(place, "damaged checkpoints passed over: 00000006").size(), 1U);
+  EXPECT_TRUE(fs::exists(place.checkpoints() / "damaged-00000006"));
+  std::string skipped;
+  const auto a = load_newest_checkpoint(straight.checkpoints(), skipped);
+  const auto b = load_newest_checkpoint(place.checkpoints(), skipped);
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(skipped, "");
+  EXPECT_TRUE(a->tensors.at("weights.blk.0.attn_q.weight")
+                  .equal(b->tensors.at("weights.blk.0.attn_q.weight")));
+}
+
+// Beginning anew would throw away what the job was paid for, and say so in a warning alone.
+TEST_F(RunTest, WithoutAWholeCheckpointTheRunDoesNotBeginAnew) {
+  const auto place = directory("rotten");
+  ASSERT_TRUE(run(place, job(4)));
+  for (const auto& entry : fs::directory_iterator(place.checkpoints())) {
+    fs::resize_file(entry.path() / "state.pt", 1000);
+  }
+  const auto outcome = run(place, job(6));
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.error().code, ErrorCode::corrupt);
+  EXPECT_NE(outcome.error().message.find("00000004"), std::string::npos);
   EXPECT_TRUE(fs::exists(place_of(place, 4)));
 }
 
@@ -557,6 +595,10 @@ TEST_F(RunTest, CheckpointsSayHowTheRunIs) {
   for (const char* key : {"seen_tokens", "flip_done", "activation_bits", "last_loss", "timestamp",
                           "loss_ema", "zero_fraction", "blk.1.ffn_down.weight"}) {
     EXPECT_NE(text->find('"' + std::string(key) + '"'), std::string::npos) << key;
+  }
+  for (const char* key : {"grad_norm", "tokens_per_second", "resident_bytes"}) {
+    EXPECT_NE(text->find('"' + std::string(key) + "\": "), std::string::npos) << key;
+    EXPECT_EQ(text->find('"' + std::string(key) + "\": null"), std::string::npos) << key;
   }
 }
 

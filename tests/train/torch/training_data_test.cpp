@@ -45,7 +45,11 @@ class TrainingDataTest : public ::testing::Test {
 
   Result<TrainingData> prepare() {
     EventLog events(directory_.events());
-    return prepare_data(directory_, file_, torch::kCPU, events);
+    auto data = prepare_data(directory_, file_, torch::kCPU, events);
+    if (data) {
+      EXPECT_TRUE(keep_manifest(directory_, data->manifest, events));
+    }
+    return data;
   }
 
   std::vector<job::Event> events() const {
@@ -75,7 +79,7 @@ TEST_F(TrainingDataTest, TheManifestNamesEachFileAndItsDigestIsTheProvenance) {
                 "This is free and unencumbered software released into the public domain.");
   const auto data = prepare();
   ASSERT_TRUE(data) << data.error().message;
-  EXPECT_EQ(data->manifest_sha256, to_hex(sha256(manifest())));
+  EXPECT_EQ(data->manifest, manifest());
   std::istringstream lines(manifest());
   size_t n_train = 0, n_held_out = 0;
   for (std::string text; std::getline(lines, text);) {
@@ -127,9 +131,12 @@ TEST_F(TrainingDataTest, CopiesOfHeldOutFilesAreLeftOutUnlessAskedFor) {
   ASSERT_TRUE(with_copies);
   EXPECT_EQ(with_copies->sources[1].documents(), n_copies + 1);
   // The second run of this job found other data than the first, and said so.
-  const auto warnings =
-      events_with("the data are not those of this job's earlier run; compare data-manifest.jsonl");
+  const auto warnings = events_with(
+      "the data are not those of this job's earlier run; compare data-manifest.jsonl "
+      "and data-manifest.before.jsonl");
   EXPECT_EQ(warnings.size(), 1U);
+  EXPECT_EQ(*read_file(directory_.data_manifest_before()), data->manifest);
+  EXPECT_EQ(manifest(), with_copies->manifest);
 
   std::filesystem::remove(folder_.path() / "more" / own);
   file_.train().data.near_duplicate = 0.7;
@@ -194,6 +201,65 @@ TEST_F(TrainingDataTest, TraceShardsAreInTheManifest) {
   EXPECT_TRUE(manifest().ends_with(
       "{\"corpus\":\"traces\",\"path\":\"shard\",\"sha256\":\"" + to_hex(sha256(bytes)) +
       "\",\"bytes\":" + std::to_string(bytes.size()) + ",\"split\":\"train\"}\n"));
+}
+
+TEST_F(TrainingDataTest, TracesThatRepeatHeldOutTextAreLeftOutUnlessAskedFor) {
+  const auto& tokenizer = *test::tiny_tokenizer();
+  std::vector<trace::Record> records;
+  size_t n_held_out = 0;
+  for (int i = 0; i < 40; ++i) {
+    n_held_out += is_held_out("m" + std::to_string(i) + ".py", 0.2) ? 1 : 0;
+    // A window of the file, as a long one is scored.
+    const std::string text = function_of(i);
+    trace::Record record;
+    record.tokenizer = tokenizer.fingerprint();
+    record.tokens = tokenizer.encode(text.substr(text.size() / 4, text.size() / 2));
+    record.top_logprobs.resize(record.tokens.size());
+    records.push_back(std::move(record));
+  }
+  ASSERT_GT(n_held_out, 3U);
+  const auto shard = folder_.path() / "shard";
+  ASSERT_TRUE(trace::append_records(shard, records));
+  file_.trace_shards = {shard.string()};
+  auto data = prepare();
+  ASSERT_TRUE(data) << data.error().message;
+  EXPECT_EQ(data->sources.at(1).documents(), 40 - n_held_out);
+  EXPECT_NE(manifest().find("\"near_duplicates\":" + std::to_string(n_held_out)),
+            std::string::npos);
+  EXPECT_EQ(events_with("traces left out because they repeat held-out documents: " +
+                        std::to_string(n_held_out))
+                .size(),
+            1U);
+
+  file_.train().data.near_duplicate = 0;
+  data = prepare();
+  ASSERT_TRUE(data) << data.error().message;
+  EXPECT_EQ(data->sources.at(1).documents(), 40U);
+}
+
+TEST_F(TrainingDataTest, TracesWithNothingToLearnAreRefused) {
+  trace::Record record;
+  record.tokenizer = test::tiny_tokenizer()->fingerprint();
+  record.tokens = {5};
+  record.top_logprobs.resize(1);
+  const auto shard = folder_.path() / "shard";
+  ASSERT_TRUE(trace::append_records(shard, std::vector{record}));
+  file_.trace_shards = {shard.string()};
+  file_.corpora.clear();
+  const auto refused = prepare();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(refused.error().param, "data.traces");
+}
+
+// As repositories have them among their fixtures.
+TEST_F(TrainingDataTest, LinksOfACorpusAreNotFollowed) {
+  std::filesystem::create_symlink("loop.py", folder_.path() / "code" / "loop.py");
+  std::filesystem::create_symlink("nowhere.py", folder_.path() / "code" / "dangling.py");
+  std::filesystem::create_directory_symlink("..", folder_.path() / "code" / "up");
+  const auto data = prepare();
+  ASSERT_TRUE(data) << data.error().message;
+  EXPECT_EQ(data->sources[0].documents() + data->held_out.documents(), 40U);
 }
 
 TEST_F(TrainingDataTest, EachPhaseIsTold) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/atomic_file.h"
+#include "base/file_digest.h"
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 
@@ -63,15 +64,21 @@ Result<std::string> write_state(const fs::path& path, const Checkpoint& checkpoi
   return to_hex(digest.finish());
 }
 
-std::optional<Checkpoint> load(const fs::path& path) {
+// Errors: corrupt for one that is not whole; unavailable for one that cannot be read now.
+Result<Checkpoint> load(const fs::path& path) {
+  const auto wanted = read_file(path / kDigestFile);
+  const auto found = digest_of_file(path / kStateFile);
+  for (const Error* failed :
+       {wanted ? nullptr : &wanted.error(), found ? nullptr : &found.error()}) {
+    if (failed && failed->code != ErrorCode::not_found) return *failed;
+  }
+  if (!wanted || !found || to_hex(found->digest) != *wanted) {
+    return Error{ErrorCode::corrupt, path.string() + " is damaged", "checkpoint"};
+  }
   const auto file = MappedFile::open(path / kStateFile);
-  const auto digest = read_file(path / kDigestFile);
-  if (!file || !digest) return std::nullopt;
-  const auto* data = reinterpret_cast<const char*>(file->bytes().data());
-  const size_t size = file->bytes().size();
-  if (to_hex(sha256({data, size})) != *digest) return std::nullopt;
+  if (!file) return file.error();
   torch::serialize::InputArchive archive;
-  archive.load_from(data, size);
+  archive.load_from(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
   Checkpoint checkpoint;
   checkpoint.step = step_of(path);
   for (const std::string& name : archive.keys()) archive.read(name, checkpoint.tensors[name], true);
@@ -98,11 +105,10 @@ void prune(const fs::path& folder, const Keeping& keeping) {
   }
 }
 
-// What a process left that was ended while it wrote.
-void remove_unfinished(const fs::path& folder) {
+void remove_named(const fs::path& folder, const char* prefix) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    if (entry.path().filename().string().starts_with(kUnfinished)) {
+    if (entry.path().filename().string().starts_with(prefix)) {
       fs::remove_all(entry.path(), ignored);
     }
   }
@@ -124,7 +130,7 @@ Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoin
                              const Keeping& keeping) {
   const fs::path target = folder / folder_name(checkpoint.step);
   const fs::path temporary = folder / (kUnfinished + folder_name(checkpoint.step));
-  remove_unfinished(folder);
+  remove_named(folder, kUnfinished);  // of a process that was ended while it wrote
   std::error_code failed;
   fs::create_directories(temporary, failed);
   if (failed) {
@@ -146,21 +152,29 @@ Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoin
   return {};
 }
 
-std::optional<Checkpoint> load_newest_checkpoint(const fs::path& folder, std::string& skipped) {
+Result<Checkpoint> load_newest_checkpoint(const fs::path& folder, std::string& skipped) {
   for (const fs::path& path : list_newest_first(folder)) {
-    if (auto checkpoint = load(path)) return checkpoint;
+    auto checkpoint = load(path);
+    if (checkpoint || checkpoint.error().code != ErrorCode::corrupt) return checkpoint;
     skipped += (skipped.empty() ? "" : ", ") + path.filename().string();
   }
-  return std::nullopt;
+  if (skipped.empty()) {
+    return Error{ErrorCode::not_found, folder.string() + " holds no checkpoint", "checkpoint"};
+  }
+  return Error{ErrorCode::corrupt,
+               "no checkpoint in " + folder.string() + " is whole (damaged: " + skipped +
+                   "); put one back from a copy, or create the job again",
+               "checkpoint"};
 }
 
 void set_aside_newer(const fs::path& folder, int64_t step) {
+  std::vector<fs::path> newer = list_newest_first(folder);
+  std::erase_if(newer, [&](const fs::path& path) { return step_of(path) <= step; });
+  if (newer.empty()) return;
+  remove_named(folder, kDamaged);
   std::error_code ignored;
-  for (const fs::path& path : list_newest_first(folder)) {
-    if (step_of(path) <= step) return;
-    const fs::path aside = folder / (kDamaged + path.filename().string());
-    fs::remove_all(aside, ignored);
-    fs::rename(path, aside, ignored);
+  for (const fs::path& path : newer) {
+    fs::rename(path, folder / (kDamaged + path.filename().string()), ignored);
   }
 }
 

@@ -33,12 +33,13 @@ struct Keeping {
 Result<void> save_checkpoint(const std::filesystem::path& folder, const Checkpoint& checkpoint,
                              const Keeping& keeping);
 
-// The newest whole one; damaged ones are passed over and named in `skipped`.
-std::optional<Checkpoint> load_newest_checkpoint(const std::filesystem::path& folder,
-                                                 std::string& skipped);
+// The newest whole one; damaged ones are passed over and named in `skipped`. Errors: not_found
+// where there is none, corrupt where none is whole, unavailable where one cannot be read now.
+Result<Checkpoint> load_newest_checkpoint(const std::filesystem::path& folder,
+                                          std::string& skipped);
 
-// Those newer than step, which were damaged, get names that are no checkpoint's: they stand in the
-// way of what is saved from here on.
+// Those newer than step, which were damaged, get names that are no checkpoint's (damaged-NNNNNNNN,
+// until the next are set aside): they stand in the way of what is saved from here on.
 void set_aside_newer(const std::filesystem::path& folder, int64_t step);
 
 // Goes back to the newest whole checkpoint that was healthy when it was saved: removes those after

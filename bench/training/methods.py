@@ -94,6 +94,7 @@ def optimizer_methods():
         stepped("spin", kind="spin"),
         stepped("sgld", kind="sgld"),
         stepped("fogzo", fogzo_beta=0.999),
+        stepped("fogzo_1e-9", fogzo_beta=1 - 1e-9),  # as distillix says that its paper has it
         stepped("adamw_fogzo", **adamw, fogzo_beta=0.999),
         stepped("distillix_spin", kind="spin", spin_absolute=True, spin_threshold=0.05),
     ]

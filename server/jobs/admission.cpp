@@ -70,7 +70,8 @@ Result<std::string> published_tokenizer(const std::string& name, const NamedInpu
   for (const char* ending : {"/tokenizer.model", "", ".model", ".gguf"}) {
     std::error_code none;
     const std::filesystem::path path = folder / (name + ending);
-    if (std::filesystem::is_regular_file(path, none)) return path.string();
+    const bool is_one = path.extension() == ".model" || path.extension() == ".gguf";
+    if (is_one && std::filesystem::is_regular_file(path, none)) return path.string();
   }
   return Error{ErrorCode::invalid_argument,
                "there is no tokenizer \"" + name +

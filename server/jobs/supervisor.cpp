@@ -19,7 +19,9 @@ constexpr milliseconds kLookAtWorker{250};
 constexpr milliseconds kLookAtQueue{5000};
 constexpr milliseconds kAfterFailure{1000};
 
-// A full disk, too many processes: no fault of a job, and the next one would meet the same.
+constexpr size_t kTriesARound = 8;  // of queued jobs that cannot start
+
+// A full disk, too many processes: no fault of a job.
 bool may_pass(const Error& error) {
   return error.code == ErrorCode::resource_exhausted || error.code == ErrorCode::unavailable;
 }
@@ -97,36 +99,43 @@ void Supervisor::finish_former() {
   }
 }
 
+// What keeps one job from starting may be its own folder: those behind it are tried as well.
 void Supervisor::begin_next() {
+  Result<void> first;
+  size_t n_waiting = 0;
   for (const Job& job : store_.in_states({JobState::queued})) {
-    spawn(job);
+    auto started = spawn(job);
     if (current_ || mode_ != Mode::run) return;
+    if (started) continue;
+    if (first)
+      first = Error{started.error().code,
+                    "job " + job.id + " cannot start: " + started.error().message, ""};
+    if (++n_waiting == kTriesARound) break;
   }
+  if (!first) throw std::runtime_error(first.error().message);
 }
 
-void Supervisor::spawn(const Job& job) {
-  if (auto prepared = prepare_directory(job); !prepared) {
-    refuse(job.id, prepared.error());
-    return;
-  }
+// Errors: what may pass, and the job stays queued. A job that cannot start for good has failed.
+Result<void> Supervisor::spawn(const Job& job) {
+  if (auto prepared = prepare_directory(job); !prepared) return refuse(job.id, prepared.error());
   const auto where = directory(job.id);
   EventTail(store_, job.id, where.events(), job.event_offset).accept_loss();
   auto begun = store_.begin_attempt(job.id);
-  if (!begun) return;  // cancelled meanwhile
+  if (!begun) return {};  // cancelled meanwhile
   if (auto living = WorkerProcess::adopt(where)) {
     news_.ring();
     follow(*begun, std::move(*living));
-    return;
+    return {};
   }
   auto process = WorkerProcess::spawn(options_.worker_binary, where);
   if (!process) {
     if (may_pass(process.error())) store_.withdraw_attempt(job);
-    refuse(job.id, process.error());
-    return;
+    return refuse(job.id, process.error());
   }
   news_.ring();
   log_info("worker started", {{"job", job.id}, {"name", job.name}});
   follow(*begun, std::move(*process));
+  return {};
 }
 
 // job.json is written once, so that an attempt after an interruption sees the same inputs.
@@ -245,9 +254,9 @@ void Supervisor::finish(const Job& job, Transition& change) const {
   change.failure = JobFailure{error_name(deployed.error().code), change.message, {}};
 }
 
-// Fails the job; but what may pass is thrown, and the job stays queued with all behind it.
-void Supervisor::refuse(const std::string& id, const Error& error) {
-  if (may_pass(error)) throw std::runtime_error("job " + id + " cannot start: " + error.message);
+// Fails the job, but for what may pass, which is given back.
+Result<void> Supervisor::refuse(const std::string& id, const Error& error) {
+  if (may_pass(error)) return error;
   log_error("job cannot start", {{"job", id}, {"reason", error.message}});
   const auto changed =
       store_.change(id, {.to = JobState::failed,
@@ -257,6 +266,7 @@ void Supervisor::refuse(const std::string& id, const Error& error) {
                          .failures = {}});
   // Refused when it was cancelled meanwhile: a job without a worker is then concluded later.
   if (changed) news_.ring();
+  return {};
 }
 
 }  // namespace tristill::jobs

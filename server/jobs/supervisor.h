@@ -62,14 +62,14 @@ class Supervisor {
   void step();
   void finish_former();
   void begin_next();
-  void spawn(const Job& job);
+  Result<void> spawn(const Job& job);
   Result<void> prepare_directory(const Job& job);
   void watch();
   void pass_on_wishes();
   void conclude(const std::string& id, const ProcessEnd& end);
   Result<Job> carry_out(const Job& job, const Verdict& verdict);
   void finish(const Job& job, Transition& change) const;
-  void refuse(const std::string& id, const Error& error);
+  Result<void> refuse(const std::string& id, const Error& error);
   void follow(const Job& job, WorkerProcess process);
 
   Store& store_;

@@ -84,13 +84,18 @@ std::shared_ptr<TraceSets::Entry> TraceSets::entry(const std::string& name) {
 
 Result<TraceSet> TraceSets::scan(const std::string& name, Entry& entry) const {
   if (entry.known) return *entry.known;
+  if (entry.damage) return *entry.damage;
   TraceSet set;
   set.name = name;
   auto summary = trace::read_shard(shard(name), [&](trace::Record&& record) {
     if (set.tokenizer.empty()) set.tokenizer = std::move(record.tokenizer);
   });
   if (!summary) return summary.error();
-  if (summary->damaged_at) return trace::damaged_shard(shard(name), *summary->damaged_at);
+  if (summary->damaged_at) {
+    entry.damage = trace::damaged_shard(shard(name), *summary->damaged_at);
+    log_warn("trace set is damaged", {{"set", name}, {"reason", entry.damage->message}});
+    return *entry.damage;
+  }
   set.records = summary->records;
   set.tokens = summary->tokens;
   set.scored_tokens = summary->scored_tokens;
@@ -159,7 +164,7 @@ std::vector<TraceSet> TraceSets::list() {
     auto set = summary(name);
     if (set) {
       sets.push_back(std::move(*set));
-    } else {
+    } else if (set.error().code != ErrorCode::corrupt) {  // that is told once, where it is found
       log_warn("trace set cannot be read", {{"set", name}, {"reason", set.error().message}});
     }
   }
@@ -178,6 +183,7 @@ Result<void> TraceSets::remove(const std::string& name) {
   fs::remove_all(grave, error);
   if (auto moved = rename_durably(root_ / name, grave); !moved) return moved;
   set_entry->known.reset();
+  set_entry->damage.reset();
   fs::remove_all(grave, error);
   if (error) log_warn("deleted traces still fill the disk", {{"folder", grave.string()}});
   return {};

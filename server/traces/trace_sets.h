@@ -47,8 +47,9 @@ class TraceSets {
 
  private:
   struct Entry {
-    std::mutex mutex;  // guards the set's files and known
+    std::mutex mutex;  // guards the set's files and what is known of them
     std::optional<TraceSet> known;
+    std::optional<Error> damage;  // until the set is removed
   };
   std::shared_ptr<Entry> entry(const std::string& name);
   std::filesystem::path shard(const std::string& name) const;

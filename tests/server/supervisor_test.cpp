@@ -432,6 +432,27 @@ TEST_F(Supervision, JobsWaitWhileNoProcessCanBeStarted) {
   EXPECT_EQ(n_started, 1u);
 }
 
+// Its own folder may be what is wrong, as after a restore by another user.
+TEST_F(Supervision, AJobThatCannotStartDoesNotHoldUpTheOthers) {
+  script("artifact result=succeeded");
+  const LogFile logged(data() / "log");
+  options_.worker_binary = data() / "worker";
+  ASSERT_TRUE(write_file_atomically(options_.worker_binary, ""));  // which nobody may execute
+  start();
+  const std::string first = create("a");
+  ASSERT_TRUE(tests::until([&] { return logged.count("jobs stand still") > 0; }));
+  const fs::path log = data() / "jobs" / first / "job.log";
+  fs::remove(log);
+  ASSERT_TRUE(fs::create_directory(log));  // which nobody can write to
+  fs::create_symlink(TRISTILL_FAKE_WORKER, data() / "worker.new");
+  fs::rename(data() / "worker.new", options_.worker_binary);
+  const std::string second = create("b");
+  ASSERT_TRUE(reaches(second, "succeeded"));
+  EXPECT_EQ(status(first), "queued");
+  ASSERT_TRUE(fs::remove(log));
+  EXPECT_TRUE(reaches(first, "succeeded"));
+}
+
 TEST_F(Supervision, JobsWaitWhileNoFolderCanBeMade) {
   script("artifact result=succeeded");
   const LogFile logged(data() / "log");

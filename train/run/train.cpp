@@ -11,7 +11,7 @@
 #include "base/atomic_file.h"
 #include "base/check.h"
 #include "base/exit_code.h"
-#include "base/mapped_file.h"
+#include "base/file_digest.h"
 #include "base/seconds_since.h"
 #include "base/sha256.h"
 #include "model/format/model_file.h"
@@ -274,13 +274,8 @@ Result<void> TrainRun::load_loss_scale(const Checkpoint& checkpoint) {
 Result<void> TrainRun::resume() {
   std::string skipped;
   const auto checkpoint = load_newest_checkpoint(directory_.checkpoints(), skipped);
-  if (!checkpoint && !skipped.empty()) {
-    return Error{ErrorCode::corrupt,
-                 "no checkpoint of this job is whole (damaged: " + skipped +
-                     "); put one back from a copy, or create the job again",
-                 "checkpoint"};
-  }
-  if (!checkpoint) return take_first_weights();
+  if (!checkpoint && checkpoint.error().code == ErrorCode::not_found) return take_first_weights();
+  if (!checkpoint) return checkpoint.error();
   if (!skipped.empty()) events_.warn("damaged checkpoints passed over: " + skipped);
   set_aside_newer(directory_.checkpoints(), checkpoint->step);
   if (auto loaded = load_weights(student_, *checkpoint); !loaded) return loaded;
@@ -492,16 +487,14 @@ Result<void> TrainRun::export_model() {
   auto written =
       write_model_file(directory_.model(), to_model_tensors(student_), *tokenizer_, provenance);
   if (!written) return written;
-  const auto file = MappedFile::open(directory_.model());
+  const auto file = digest_of_file(directory_.model());
   if (!file) return file.error();
-  const std::string_view bytes(reinterpret_cast<const char*>(file->bytes().data()),
-                               file->bytes().size());
   events_.write({.type = job::EventType::artifact,
                  .message = "model file",
-                 .numbers = {{"bytes", static_cast<double>(bytes.size())}},
+                 .numbers = {{"bytes", static_cast<double>(file->bytes)}},
                  .texts = {{"kind", "model"},
                            {"path", directory_.model().filename().string()},
-                           {"sha256", to_hex(sha256(bytes))}}});
+                           {"sha256", to_hex(file->digest)}}});
   return {};
 }
 
@@ -597,30 +590,47 @@ Result<torch::Device> device_for(const job::TrainSpec& spec, const RankGroup& ra
   return device;
 }
 
+// As ranks exchange it.
+torch::Tensor as_numbers(const Sha256Digest& digest) {
+  torch::Tensor numbers = at::empty({std::ssize(digest)}, at::kDouble);
+  std::ranges::copy(digest, numbers.data_ptr<double>());
+  return numbers;
+}
+
+// Whether all ranks read what rank 0 did: their shares of a batch are then of one batch. Rank 0
+// knows of each rank's verdict, and tells it in the job's result.
+Result<void> check_same_data(const std::string& manifest, torch::Tensor& leaders,
+                             RankGroup& ranks) {
+  const auto other_data = [](int rank) {
+    return Error{ErrorCode::invalid_argument,
+                 "rank " + std::to_string(rank) +
+                     " reads other data than rank 0: traces came in meanwhile, or the folders of "
+                     "the machines differ; make them the same and create the job again",
+                 "data"};
+  };
+  for (int rank = 1; rank < ranks.size(); ++rank) {
+    torch::Tensor same = at::ones({1}, at::kDouble);
+    if (ranks.rank() == rank) same.fill_(leaders.equal(as_numbers(sha256(manifest))) ? 1 : 0);
+    ranks.move(same, rank, 0, RankGroup::kLongWait);
+    if (same.item<double>() == 0) return other_data(rank);
+  }
+  return {};
+}
+
 // The data, and whether it fits the job. A tokenizer that is trained is rank 0's, in the job's
-// directory, so the others come after; what they read must be what rank 0 read.
+// directory, so the others come after.
 Result<TrainingData> read_data(const job::JobDirectory& directory, const job::JobFile& file,
                                torch::Device device, EventLog& events, RankGroup& ranks) {
-  Sha256Digest digest{};
-  const auto numbers = [&] {
-    return torch::from_blob(digest.data(), {std::ssize(digest)}, at::kByte).to(at::kDouble);
-  };
-  torch::Tensor leaders = numbers();
+  torch::Tensor leaders = as_numbers({});
   if (!ranks.leads()) ranks.broadcast(leaders, RankGroup::kLongWait);
   auto data = prepare_data(directory, file, device, events);
   if (!data) return data;
   if (auto fits = check_fit(file.train(), *data->tokenizer); !fits) return fits.error();
-  digest = sha256(data->manifest);
   if (ranks.leads()) {
-    leaders = numbers();
+    leaders = as_numbers(sha256(data->manifest));
     ranks.broadcast(leaders, RankGroup::kLongWait);
-  } else if (!leaders.equal(numbers())) {
-    return Error{ErrorCode::unavailable,
-                 "rank " + std::to_string(ranks.rank()) +
-                     " reads other data than rank 0: traces came in meanwhile, or the folders of "
-                     "the machines differ; make them the same and start again",
-                 "data"};
   }
+  if (auto same = check_same_data(data->manifest, leaders, ranks); !same) return same.error();
   return data;
 }
 
@@ -634,7 +644,7 @@ Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile
   if (!device->is_cpu()) events.info("training on " + device->str());
   auto data = read_data(directory, file, *device, events, ranks);
   if (!data) return data.error();
-  const std::string manifest = std::move(data->manifest);
+  const std::string manifest = data->manifest;
   TrainRun run(directory, file, events, stop, std::move(*data), ranks, *device);
   if (auto resumed = run.resume(); !resumed) return resumed.error();
   if (auto kept = keep_manifest(directory, manifest, events); !kept) return kept.error();

@@ -1,14 +1,13 @@
 #include "train/run/training_traces.h"
 
 #include <cmath>
-#include <fstream>
 #include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "base/sha256.h"
+#include "base/file_digest.h"
 #include "train/trace/shard.h"
 
 namespace tristill::train {
@@ -44,19 +43,16 @@ Result<void> check_trace(const trace::Record& record, const Tokenizer& tokenizer
   return {};
 }
 
-// Read in pieces: a shard may be larger than memory, and grow meanwhile.
-job::ManifestLine manifest_line(const std::string& path) {
-  job::ManifestLine line{.corpus = "traces", .path = path.substr(path.rfind('/') + 1)};
-  std::ifstream in(path, std::ios::binary);
-  std::string piece(size_t{1} << 20, '\0');
-  Sha256 digest;
-  while (in.read(piece.data(), std::ssize(piece)), in.gcount() > 0) {
-    const auto n = static_cast<size_t>(in.gcount());
-    digest.update(std::string_view(piece).substr(0, n));
-    line.bytes += n;
-  }
-  line.sha256 = to_hex(digest.finish());
-  return line;
+// Of the bytes that were read: a shard may grow meanwhile.
+Result<job::ManifestLine> manifest_line(const std::string& path, uint64_t bytes,
+                                        uint64_t n_held_out) {
+  const auto read = digest_of_file(path, bytes);
+  if (!read) return Error{read.error().code, read.error().message, "data.traces"};
+  return job::ManifestLine{.corpus = "traces",
+                           .path = path.substr(path.rfind('/') + 1),
+                           .sha256 = to_hex(read->digest),
+                           .bytes = read->bytes,
+                           .near_duplicates = n_held_out};
 }
 
 }  // namespace
@@ -106,8 +102,9 @@ Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Toke
                      "data.traces"};
       }
     }
-    out.files.push_back(manifest_line(path));
-    out.files.back().near_duplicates = n_held_out;
+    auto line = manifest_line(path, summary->bytes, n_held_out);
+    if (!line) return line.error();
+    out.files.push_back(std::move(*line));
   }
   return out;
 }

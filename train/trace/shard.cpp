@@ -273,6 +273,7 @@ Result<ShardSummary> read_shard(const std::filesystem::path& path,
   }
   const bool is_damaged = !whole || reader->is_followed();
   if (reader->failed()) return system_error("read", path);
+  summary.bytes = reader->whole();
   summary.torn_tail = !whole || reader->whole() != reader->size();
   if (is_damaged) summary.damaged_at = summary.records + 1;
   return summary;

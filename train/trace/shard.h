@@ -25,6 +25,7 @@ struct ShardSummary {
   uint64_t records = 0;
   uint64_t tokens = 0;
   uint64_t scored_tokens = 0;  // with a teacher distribution
+  uint64_t bytes = 0;          // of the file up to the end of the last record that was read
   bool torn_tail = false;      // reading ended before the file's end
   // The number, from 1, of a record that cannot be read although no torn write explains it: whole
   // records follow, or its CRC is right and its content impossible.

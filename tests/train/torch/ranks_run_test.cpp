@@ -293,6 +293,27 @@ TEST_F(RanksRunTest, RanksOfALauncherEqualOne) {
   expect_same_run(one, launched);
 }
 
+// As where traces come in between, or two machines have other versions of a corpus.
+TEST_F(RanksRunTest, RanksThatReadOtherDataAreRefusedByName) {
+  const auto here = place("here", job(1));
+  auto other = job(1);
+  write_sources(root_ / "other", 19);
+  other.corpora[0].path = (root_ / "other").string();
+  const auto there = place("there", other);
+  const std::string port = "MASTER_PORT=" + std::to_string(free_port());
+  const auto variables = [&](const std::string& rank) -> std::vector<std::string> {
+    return {"RANK=" + rank, "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", port};
+  };
+  const pid_t second = start(there, variables("1"));
+  const pid_t first = start(here, variables("0"));
+  EXPECT_EQ(await(first), kExitUsage);
+  EXPECT_EQ(await(second), kExitUsage);
+  const auto events = events_of(here);
+  ASSERT_FALSE(events.empty());
+  EXPECT_EQ(events.back().texts.at("param"), "data");
+  EXPECT_NE(events.back().message.find("rank 1 reads other data"), std::string::npos);
+}
+
 TEST_F(RanksRunTest, MoreRanksThanMicroBatchesAreRefusedByName) {
   const auto launched = place("launched", job(1));
   EXPECT_EQ(await(start(launched, {"RANK=0", "WORLD_SIZE=8"})), kExitUsage);

@@ -8,7 +8,9 @@
 #include <sstream>
 
 #include "base/atomic_file.h"
+#include "base/sha256.h"
 #include "model/engine/engine.h"
+#include "model/format/model_file.h"
 #include "model/weights.h"
 #include "tests/support/test_model.h"
 #include "tests/train/torch/engine_panels.h"
@@ -198,6 +200,15 @@ std::vector<job::Event> events_with(const job::JobDirectory& place, const std::s
     if (event && event->message == message) found.push_back(*event);
   }
   return found;
+}
+
+TEST_F(RunTest, TheModelSaysWhatItWasTrainedOn) {
+  const auto place = directory("provenance");
+  ASSERT_TRUE(run(place, job(2)));
+  const auto model = read_model_file(place.model());
+  ASSERT_TRUE(model);
+  EXPECT_EQ(model->provenance.at("data_manifest_sha256"),
+            to_hex(sha256(*read_file(place.data_manifest()))));
 }
 
 TEST_F(RunTest, DataThatShrankAreRefusedWhereTheRunGoesOn) {

@@ -73,6 +73,33 @@ void TokenSource::add_trace(const trace::Record& record) {
   }
 }
 
+void TokenSource::remove(const std::vector<uint8_t>& is_gone) {
+  CHECK(is_gone.size() == documents());
+  TokenSource kept;
+  kept.name = name;
+  kept.weight = weight;
+  kept.is_trace = is_trace;
+  const auto copy = [](const auto& from, size_t first, size_t end, auto& to) {
+    if (from.empty()) return;
+    to.insert(to.end(), from.begin() + static_cast<ptrdiff_t>(first),
+              from.begin() + static_cast<ptrdiff_t>(end));
+  };
+  for (size_t d = 0; d < is_gone.size(); ++d) {
+    if (is_gone[d] != 0) continue;
+    const size_t first = starts[d], end = starts[d + 1];
+    copy(tokens, first, end, kept.tokens);
+    copy(lessons, first, end, kept.lessons);
+    copy(drawn, first, end, kept.drawn);
+    for (size_t i = first; is_trace && i < end; ++i) {
+      copy(top_ids, top_offsets[i], top_offsets[i + 1], kept.top_ids);
+      copy(top_logprobs, top_offsets[i], top_offsets[i + 1], kept.top_logprobs);
+      kept.top_offsets.push_back(kept.top_ids.size());
+    }
+    kept.starts.push_back(kept.tokens.size());
+  }
+  *this = std::move(kept);
+}
+
 std::vector<int64_t> Cursor::to_numbers() const {
   std::vector<int64_t> numbers = {draws};
   for (const Place& place : places) {

@@ -46,6 +46,8 @@ struct TokenSource {
   void add_document(const Tokenizer& tokenizer, std::string_view text);
   // One that nothing is learned of is left out.
   void add_trace(const trace::Record& record);
+  // is_gone: one a document.
+  void remove(const std::vector<uint8_t>& is_gone);
 };
 
 struct PackingOptions {

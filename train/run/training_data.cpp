@@ -11,6 +11,7 @@
 #include "model/format/model_file.h"
 #include "model/threads.h"
 #include "train/convert/published_tokenizer.h"
+#include "train/run/leaked_traces.h"
 #include "train/run/phase_progress.h"
 #include "train/run/tokenizer.h"
 #include "train/run/training_corpora.h"
@@ -87,20 +88,13 @@ void tokenize(const job::JobFile& file, std::vector<Corpus>& corpora, EventLog& 
 
 Result<TrainingTraces> read_traces(const job::JobFile& file, const std::vector<Corpus>& corpora,
                                    const Tokenizer& tokenizer, EventLog& events) {
-  std::vector<std::string_view> held_out;
-  const bool compares = !file.trace_shards.empty() && file.train().data.near_duplicate > 0;
-  for (const Corpus& corpus : corpora) {
-    for (const Document& document : corpus.documents) {
-      if (compares && document.held_out) held_out.push_back(document.text);
-    }
-  }
-  auto traces = read_training_traces(file, tokenizer, HeldOutText(held_out));
+  auto traces = read_training_traces(file, tokenizer);
   if (!traces) return traces;
-  uint64_t n_left_out = 0;
-  for (const job::ManifestLine& line : traces->files) n_left_out += line.near_duplicates;
-  if (n_left_out > 0) {
+  const double threshold = file.train().data.near_duplicate;
+  const size_t n_leaked = remove_leaked_traces(*traces, corpora, tokenizer, threshold);
+  if (n_leaked > 0) {
     events.info("traces left out because they repeat held-out documents: " +
-                std::to_string(n_left_out));
+                std::to_string(n_leaked));
   }
   return traces;
 }

@@ -44,26 +44,19 @@ Result<void> check_trace(const trace::Record& record, const Tokenizer& tokenizer
 }
 
 // Of the bytes that were read: a shard may grow meanwhile.
-Result<job::ManifestLine> manifest_line(const std::string& path, uint64_t bytes,
-                                        uint64_t n_held_out) {
+Result<job::ManifestLine> manifest_line(const std::string& path, uint64_t bytes) {
   const auto read = digest_of_file(path, bytes);
   if (!read) return Error{read.error().code, read.error().message, "data.traces"};
   return job::ManifestLine{.corpus = "traces",
                            .path = path.substr(path.rfind('/') + 1),
                            .sha256 = to_hex(read->digest),
-                           .bytes = read->bytes,
-                           .near_duplicates = n_held_out};
+                           .bytes = read->bytes};
 }
 
 }  // namespace
 
-Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Tokenizer& tokenizer,
-                                            const HeldOutText& held_out) {
+Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Tokenizer& tokenizer) {
   TrainingTraces out;
-  const double threshold = file.train().data.near_duplicate;
-  const auto is_held_out = [&](const trace::Record& record) {
-    return !held_out.empty() && held_out.containment(tokenizer.decode(record.tokens)) >= threshold;
-  };
   TokenSource& source = out.source;
   source.name = "traces";
   source.is_trace = true;
@@ -73,15 +66,9 @@ Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Toke
     const auto vocab = static_cast<int32_t>(file.train().model.vocab_size);
     const size_t n_tokens = source.tokens.size();
     const size_t n_listed = source.top_ids.size();
-    uint64_t n_held_out = 0;
     auto summary = trace::read_shard(path, [&](trace::Record&& record) {
       if (bad) bad = check_trace(record, tokenizer, file.train().loss.distillation.tail);
-      if (!bad || record.tokens.size() < 2) return;
-      if (is_held_out(record)) {
-        ++n_held_out;
-      } else {
-        source.add_trace(record);
-      }
+      if (bad && record.tokens.size() >= 2) source.add_trace(record);
     });
     if (!summary) return summary.error();
     if (summary->damaged_at) {
@@ -102,9 +89,10 @@ Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Toke
                      "data.traces"};
       }
     }
-    auto line = manifest_line(path, summary->bytes, n_held_out);
+    auto line = manifest_line(path, summary->bytes);
     if (!line) return line.error();
     out.files.push_back(std::move(*line));
+    out.ends.push_back(source.documents());
   }
   return out;
 }

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "base/result.h"
-#include "train/data/held_out_text.h"
 #include "train/data/packing.h"
 #include "train/job/data_manifest.h"
 #include "train/job/job_file.h"
@@ -14,13 +13,11 @@ namespace tristill::train {
 struct TrainingTraces {
   TokenSource source;  // no documents when the job names no traces
   std::vector<job::ManifestLine> files;
+  std::vector<size_t> ends;  // how many documents of the source the files up to each have
 };
 
-// Leaves out records of which data.near_duplicate or more stands in one held-out document, and
-// counts them in the manifest. Errors, param data.traces: invalid_argument for traces of another
-// tokenizer, or that the loss cannot learn from; corrupt for a damaged shard and for tokens outside
-// the vocabulary.
-Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Tokenizer& tokenizer,
-                                            const HeldOutText& held_out);
+// Errors, param data.traces: invalid_argument for traces of another tokenizer, or that the loss
+// cannot learn from; corrupt for a damaged shard and for tokens outside the vocabulary.
+Result<TrainingTraces> read_training_traces(const job::JobFile& file, const Tokenizer& tokenizer);
 
 }  // namespace tristill::train

@@ -13,6 +13,7 @@
 #include "tests/support/temporary_folder.h"
 #include "tests/support/test_model.h"
 #include "train/checkpoint.h"
+#include "train/data/containment.h"
 #include "train/data/fim.h"
 #include "train/data/packing.h"
 
@@ -250,6 +251,55 @@ TEST(Packing, OfAPromptAloneOnlyWhatTheTeacherJudgedIsLearned) {
   text.add_trace(record);
   EXPECT_EQ(text.documents(), 1U);
   EXPECT_TRUE(text.lessons.empty());
+}
+
+TEST(Packing, RemovedDocumentsLeaveNothingBehind) {
+  std::vector<trace::Record> records(4);
+  for (int r = 0; r < 4; ++r) {
+    records[r].sampling = r % 2 == 0 ? trace::Sampling::corpus : trace::Sampling::t1;
+    records[r].prompt_tokens = 1;
+    for (int i = 0; i < 5 + r; ++i) records[r].tokens.push_back(10 * r + i);
+    records[r].top_logprobs.resize(records[r].tokens.size());
+    for (int i = 1; i <= r; ++i) records[r].top_logprobs[i].resize(i, {100 + r, -1.0F});
+  }
+  TokenSource all, wanted;
+  all.name = wanted.name = "traces";
+  all.weight = wanted.weight = 3;
+  for (const auto& record : records) all.add_trace(record);
+  for (const int r : {1, 3}) wanted.add_trace(records[r]);
+  all.remove({1, 0, 1, 0});
+  EXPECT_EQ(all.name, wanted.name);
+  EXPECT_EQ(all.weight, wanted.weight);
+  EXPECT_EQ(all.is_trace, wanted.is_trace);
+  EXPECT_EQ(all.tokens, wanted.tokens);
+  EXPECT_EQ(all.starts, wanted.starts);
+  EXPECT_EQ(all.lessons, wanted.lessons);
+  EXPECT_EQ(all.top_offsets, wanted.top_offsets);
+  EXPECT_EQ(all.top_ids, wanted.top_ids);
+  EXPECT_EQ(all.top_logprobs, wanted.top_logprobs);
+  EXPECT_EQ(all.drawn, wanted.drawn);
+}
+
+TEST(Containment, IsTheShareOfAPiecesRunsThatADocumentHas) {
+  std::string document, piece;
+  for (int i = 0; i < 200; ++i) document += "word" + std::to_string(i) + " ";
+  for (int i = 50; i < 90; ++i) piece += "word" + std::to_string(i) + " ";
+  const std::string half = piece + [] {
+    std::string other;
+    for (int i = 0; i < 40; ++i) other += "else" + std::to_string(i) + " ";
+    return other;
+  }();
+  const std::vector<std::string_view> documents = {"another text", document};
+  const DocumentIndex index(documents);
+  EXPECT_EQ(index.containment(piece), 1);
+  EXPECT_NEAR(index.containment(half), 36.0 / 76, 1e-12);  // runs of 5 in 40 and in 80 words
+  EXPECT_EQ(index.containment(piece.substr(0, 100)), 0);  // too short to say
+  EXPECT_EQ(DocumentIndex({}).containment(piece), 0);
+  const std::vector<std::string> pieces = {half, piece, piece.substr(0, 100)};
+  const PieceIndex found(pieces);
+  EXPECT_EQ(found.held_by(document, 0.8), (std::vector<size_t>{1}));
+  EXPECT_EQ(found.held_by(document, 0.4), (std::vector<size_t>{0, 1}));
+  EXPECT_TRUE(found.held_by("another text", 0.1).empty());
 }
 
 // Each example of a row, put together again, is a piece of the text, and together they are all.

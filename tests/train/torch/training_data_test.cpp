@@ -218,6 +218,18 @@ TEST_F(TrainingDataTest, TracesThatRepeatHeldOutTextAreLeftOutUnlessAskedFor) {
     records.push_back(std::move(record));
   }
   ASSERT_GT(n_held_out, 3U);
+  // What a training document has too is no leak: one of the held-out pieces is in this one.
+  std::string own = "own.py";
+  while (is_held_out(own, 0.2)) own = "x" + own;
+  std::string text = "# Some functions of another module, and much that is only here.\n";
+  for (int i = 0; i < 40; ++i) {
+    if (!is_held_out("m" + std::to_string(i) + ".py", 0.2)) continue;
+    for (int j = 100; j < 105; ++j) text += function_of(j);
+    text += function_of(i);
+    break;
+  }
+  folder_.write("code/" + own, text);
+  --n_held_out;
   const auto shard = folder_.path() / "shard";
   ASSERT_TRUE(trace::append_records(shard, records));
   file_.trace_shards = {shard.string()};

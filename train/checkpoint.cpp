@@ -10,6 +10,7 @@
 #include "base/file_digest.h"
 #include "base/mapped_file.h"
 #include "base/sha256.h"
+#include "train/job/checkpoint_folders.h"
 
 namespace tristill::train {
 namespace {
@@ -23,25 +24,6 @@ constexpr const char* kDamaged = "damaged-";  // before the name of one that can
 std::string folder_name(int64_t step) {
   std::string digits = std::to_string(step);
   return std::string(digits.size() < 8 ? 8 - digits.size() : 0, '0') + digits;
-}
-
-bool is_checkpoint_name(const std::string& name) {
-  return !name.empty() && name.size() <= 18 &&  // a step is an int64
-         std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-int64_t step_of(const fs::path& checkpoint) { return std::stoll(checkpoint.filename().string()); }
-
-// The checkpoints there are, newest first.
-std::vector<fs::path> list_newest_first(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(folder, none)) {
-    if (is_checkpoint_name(entry.path().filename().string())) found.push_back(entry.path());
-  }
-  std::sort(found.begin(), found.end(),
-            [](const fs::path& a, const fs::path& b) { return step_of(a) > step_of(b); });
-  return found;
 }
 
 // Writes the tensors as one file and returns its SHA-256 in hex. The bytes go to the disk as they
@@ -68,10 +50,8 @@ Result<std::string> write_state(const fs::path& path, const Checkpoint& checkpoi
 Result<Checkpoint> load(const fs::path& path) {
   const auto wanted = read_file(path / kDigestFile);
   const auto found = digest_of_file(path / kStateFile);
-  for (const Error* failed :
-       {wanted ? nullptr : &wanted.error(), found ? nullptr : &found.error()}) {
-    if (failed && failed->code != ErrorCode::not_found) return *failed;
-  }
+  if (!wanted && wanted.error().code != ErrorCode::not_found) return wanted.error();
+  if (!found && found.error().code != ErrorCode::not_found) return found.error();
   if (!wanted || !found || to_hex(found->digest) != *wanted) {
     return Error{ErrorCode::corrupt, path.string() + " is damaged", "checkpoint"};
   }
@@ -80,7 +60,7 @@ Result<Checkpoint> load(const fs::path& path) {
   torch::serialize::InputArchive archive;
   archive.load_from(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
   Checkpoint checkpoint;
-  checkpoint.step = step_of(path);
+  checkpoint.step = job::step_of(path);
   for (const std::string& name : archive.keys()) archive.read(name, checkpoint.tensors[name], true);
   return checkpoint;
 }
@@ -93,11 +73,11 @@ bool was_healthy(const fs::path& path) {
 }
 
 void prune(const fs::path& folder, const Keeping& keeping) {
-  const auto all = list_newest_first(folder);
+  const auto all = job::list_checkpoints(folder);
   const auto healthy = std::find_if(all.begin(), all.end(), was_healthy);
   const auto is_kept = [&](const fs::path& path) {
     return (healthy != all.end() && path == *healthy) ||
-           (keeping.every > 0 && step_of(path) % keeping.every == 0);
+           (keeping.every > 0 && job::step_of(path) % keeping.every == 0);
   };
   std::error_code ignored;
   for (size_t i = keeping.newest; i < all.size(); ++i) {
@@ -153,7 +133,7 @@ Result<void> save_checkpoint(const fs::path& folder, const Checkpoint& checkpoin
 }
 
 Result<Checkpoint> load_newest_checkpoint(const fs::path& folder, std::string& skipped) {
-  for (const fs::path& path : list_newest_first(folder)) {
+  for (const fs::path& path : job::list_checkpoints(folder)) {
     auto checkpoint = load(path);
     if (checkpoint || checkpoint.error().code != ErrorCode::corrupt) return checkpoint;
     skipped += (skipped.empty() ? "" : ", ") + path.filename().string();
@@ -168,8 +148,8 @@ Result<Checkpoint> load_newest_checkpoint(const fs::path& folder, std::string& s
 }
 
 void set_aside_newer(const fs::path& folder, int64_t step) {
-  std::vector<fs::path> newer = list_newest_first(folder);
-  std::erase_if(newer, [&](const fs::path& path) { return step_of(path) <= step; });
+  std::vector<fs::path> newer = job::list_checkpoints(folder);
+  std::erase_if(newer, [&](const fs::path& path) { return job::step_of(path) <= step; });
   if (newer.empty()) return;
   remove_named(folder, kDamaged);
   std::error_code ignored;
@@ -179,7 +159,7 @@ void set_aside_newer(const fs::path& folder, int64_t step) {
 }
 
 std::optional<int64_t> roll_back(const fs::path& folder) {
-  const auto all = list_newest_first(folder);
+  const auto all = job::list_checkpoints(folder);
   for (size_t i = 0; i < all.size(); ++i) {
     if (!was_healthy(all[i])) continue;
     const auto checkpoint = load(all[i]);

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -11,6 +9,7 @@
 #include "base/sha256.h"
 #include "server/http/error.h"
 #include "server/jobs/job_json.h"
+#include "train/job/checkpoint_folders.h"
 #include "train/job/health_file.h"
 #include "train/job/job_spec.h"
 
@@ -95,27 +94,9 @@ Result<std::optional<std::string>> idempotency_key(const Request& request) {
   return std::optional<std::string>(key);
 }
 
-// The folders of a job's checkpoints, newest first. The worker may remove some meanwhile.
-std::vector<std::filesystem::path> checkpoints_of(const job::JobDirectory& directory) {
-  std::vector<std::string> steps;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(directory.checkpoints(), error)) {
-    std::string name = entry.path().filename().string();
-    const bool is_step = std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; });
-    if (is_step) steps.push_back(std::move(name));
-  }
-  // Steps of more digits than others are later ones.
-  std::ranges::sort(steps, [](const std::string& a, const std::string& b) {
-    return a.size() != b.size() ? a.size() > b.size() : a > b;
-  });
-  std::vector<std::filesystem::path> found;
-  for (const std::string& step : steps) found.push_back(directory.checkpoints() / step);
-  return found;
-}
-
 // The newest health.json that is whole; those of other versions lack some of its fields.
 Result<std::string> newest_health(const job::JobDirectory& directory, const std::string& id) {
-  for (const auto& checkpoint : checkpoints_of(directory)) {
+  for (const auto& checkpoint : job::list_checkpoints(directory.checkpoints())) {
     auto text = read_file(checkpoint / job::kHealthFileName, kMaxHealthBytes);
     if (text && job::read_healthy(*text)) return text;
   }
@@ -307,7 +288,7 @@ Result<Job> JobRoutes::resume_job(const Job& job) {
                      "; only a failed, cancelled or paused job can be resumed",
                  ""};
   }
-  if (checkpoints_of(parts_.supervisor.directory(job.id)).empty()) {
+  if (job::list_checkpoints(parts_.supervisor.directory(job.id).checkpoints()).empty()) {
     return Error{
         ErrorCode::conflict,
         "job " + job.id + " has no checkpoint to go on from; create it again with POST /jobs", ""};

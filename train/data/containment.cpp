@@ -9,53 +9,41 @@ namespace {
 
 constexpr double kSlack = 1e-9;  // of a threshold times a count
 
-using ByRun = std::unordered_map<uint64_t, std::vector<uint32_t>>;
+}  // namespace
 
-// How many of the runs each of `n` texts has.
-std::vector<uint32_t> shared(const std::vector<uint64_t>& runs, const ByRun& texts_of, size_t n) {
-  std::vector<uint32_t> n_shared(n);
+RunIndex::RunIndex(std::span<const std::string_view> texts) {
+  for (size_t t = 0; t < texts.size(); ++t) {
+    const auto runs = shingles(texts[t]);
+    n_runs_.push_back(runs.size());
+    for (const uint64_t run : runs) texts_of_[run].push_back(static_cast<uint32_t>(t));
+  }
+}
+
+std::vector<uint32_t> RunIndex::shared(const std::vector<uint64_t>& runs) const {
+  std::vector<uint32_t> n_shared(n_runs_.size());
   for (const uint64_t run : runs) {
-    const auto found = texts_of.find(run);
-    if (found == texts_of.end()) continue;
+    const auto found = texts_of_.find(run);
+    if (found == texts_of_.end()) continue;
     for (const uint32_t text : found->second) ++n_shared[text];
   }
   return n_shared;
 }
 
-}  // namespace
-
-DocumentIndex::DocumentIndex(std::span<const std::string_view> documents)
-    : n_documents_(documents.size()) {
-  for (size_t d = 0; d < documents.size(); ++d) {
-    for (const uint64_t run : shingles(documents[d])) {
-      documents_of_[run].push_back(static_cast<uint32_t>(d));
-    }
-  }
-}
-
-double DocumentIndex::containment(std::string_view piece) const {
+double RunIndex::containment(std::string_view piece) const {
   const auto runs = shingles(piece);
-  if (runs.size() < kLeastPieceRuns || n_documents_ == 0) return 0;
-  const auto n_shared = shared(runs, documents_of_, n_documents_);
+  if (runs.size() < kLeastPieceRuns || n_runs_.empty()) return 0;
+  const auto n_shared = shared(runs);
   return static_cast<double>(*std::ranges::max_element(n_shared)) /
          static_cast<double>(runs.size());
 }
 
-PieceIndex::PieceIndex(std::span<const std::string> pieces) : n_runs_(pieces.size()) {
-  for (size_t p = 0; p < pieces.size(); ++p) {
-    const auto runs = shingles(pieces[p]);
-    n_runs_[p] = runs.size();
-    for (const uint64_t run : runs) pieces_of_[run].push_back(static_cast<uint32_t>(p));
-  }
-}
-
-std::vector<size_t> PieceIndex::held_by(std::string_view document, double threshold) const {
-  const auto n_shared = shared(shingles(document), pieces_of_, n_runs_.size());
+std::vector<size_t> RunIndex::held_by(std::string_view document, double threshold) const {
+  const auto n_shared = shared(shingles(document));
   std::vector<size_t> held;
-  for (size_t p = 0; p < n_runs_.size(); ++p) {
-    const double least = threshold * static_cast<double>(n_runs_[p]) - kSlack;
-    if (n_runs_[p] >= kLeastPieceRuns && static_cast<double>(n_shared[p]) >= least) {
-      held.push_back(p);
+  for (size_t t = 0; t < n_runs_.size(); ++t) {
+    const double least = threshold * static_cast<double>(n_runs_[t]) - kSlack;
+    if (n_runs_[t] >= kLeastPieceRuns && static_cast<double>(n_shared[t]) >= least) {
+      held.push_back(t);
     }
   }
   return held;

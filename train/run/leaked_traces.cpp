@@ -34,7 +34,7 @@ std::string text_of(const TokenSource& source, size_t document, const Tokenizer&
 std::vector<uint8_t> held(const std::vector<std::string>& pieces,
                           const std::vector<std::string_view>& documents, double threshold,
                           ThreadTeam& team) {
-  const PieceIndex index(pieces);
+  const RunIndex index(std::vector<std::string_view>(pieces.begin(), pieces.end()));
   std::vector<uint8_t> found(pieces.size());
   std::mutex mutex;
   team.run(static_cast<uint32_t>(documents.size()), [&](uint32_t part, uint32_t) {
@@ -53,7 +53,7 @@ size_t remove_leaked_traces(TrainingTraces& traces, const std::vector<Corpus>& c
   const auto held_out = texts_of(corpora, /*held_out=*/true);
   if (source.documents() == 0 || held_out.empty() || threshold == 0) return 0;
   ThreadTeam team(static_cast<uint32_t>(at::get_num_threads()));
-  const DocumentIndex index(held_out);
+  const RunIndex index(held_out);
   std::vector<uint8_t> is_leaked(source.documents());
   team.run(static_cast<uint32_t>(source.documents()), [&](uint32_t part, uint32_t) {
     const double share = index.containment(text_of(source, part, tokenizer));

@@ -1,7 +1,5 @@
 #include "train/run/step_trial.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <chrono>
 #include <vector>
@@ -10,6 +8,7 @@
 #include "base/seconds_since.h"
 #include "train/device/memory.h"
 #include "train/optim/optimizer.h"
+#include "train/run/cores.h"
 #include "train/run/gradient_step.h"
 #include "train/run/job_student.h"
 #include "train/run/memory_meter.h"
@@ -22,12 +21,6 @@ namespace tristill::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// As the ranks of one machine share its cores.
-void set_threads(const job::TrainSpec& spec) {
-  const int wanted = spec.threads > 0 ? static_cast<int>(spec.threads) : at::get_num_threads();
-  at::set_num_threads(std::max(1, wanted / static_cast<int>(spec.ranks)));
-}
 
 // Full rows of one segment each, every token with a label.
 Batch random_batch(const job::TrainSpec& spec) {
@@ -66,7 +59,7 @@ LossSums backward(Student& student, const Batch& batch, const job::TrainSpec& sp
 }  // namespace
 
 StepTrial try_steps(const job::TrainSpec& spec, int steps, torch::Device device, int rank) {
-  set_threads(spec);
+  use_cores(spec, static_cast<int>(spec.ranks));
   const MemoryMeter meter;
   device::restart_peak(device);
   StepTrial trial;

@@ -1,14 +1,10 @@
 #include "train/run/train.h"
-#include <ATen/Parallel.h>
-
-#include "train/run/phase_progress.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numbers>
 
-#include "base/atomic_file.h"
 #include "base/check.h"
 #include "base/exit_code.h"
 #include "base/file_digest.h"
@@ -22,7 +18,9 @@
 #include "train/export.h"
 #include "train/optim/optimizer.h"
 #include "train/optim/schedule.h"
+#include "train/run/cores.h"
 #include "train/run/health_guard.h"
+#include "train/run/phase_progress.h"
 #include "train/run/precision.h"
 #include "train/run/quantization.h"
 #include "train/run/replica.h"
@@ -47,7 +45,7 @@ class TrainRun {
         events_(events),
         stop_(stop),
         tokenizer_(data.tokenizer),
-        manifest_sha256_(to_hex(sha256(data.manifest))),
+        manifest_sha256_(to_hex(data.manifest_digest)),
         held_out_(std::move(data.held_out)),
         replica_(spec_, data, ranks, stop, device),
         student_(replica_.student()),
@@ -575,12 +573,8 @@ Result<void> check_fit(const job::TrainSpec& spec, const Tokenizer& tokenizer) {
   return {};
 }
 
-// The cores that the ranks of one machine share, and all else that this process has to itself.
-void set_threads(const job::TrainSpec& spec, const RankGroup& ranks) {
-  const int wanted = spec.threads > 0 ? static_cast<int>(spec.threads) : at::get_num_threads();
-  const int sharing = ranks.shares_a_machine() ? ranks.size() : 1;
-  at::set_num_threads(std::max(1, wanted / sharing));
-}
+// Ranks that a launcher started have their cores to themselves.
+int sharing_cores(const RankGroup& ranks) { return ranks.shares_a_machine() ? ranks.size() : 1; }
 
 // Where the run computes, if it can there what it is told to.
 Result<torch::Device> device_for(const job::TrainSpec& spec, const RankGroup& ranks) {
@@ -599,7 +593,7 @@ torch::Tensor as_numbers(const Sha256Digest& digest) {
 
 // Whether all ranks read what rank 0 did: their shares of a batch are then of one batch. Rank 0
 // knows of each rank's verdict, and tells it in the job's result.
-Result<void> check_same_data(const std::string& manifest, torch::Tensor& leaders,
+Result<void> check_same_data(const Sha256Digest& mine, const torch::Tensor& leaders,
                              RankGroup& ranks) {
   const auto other_data = [](int rank) {
     return Error{ErrorCode::invalid_argument,
@@ -610,7 +604,7 @@ Result<void> check_same_data(const std::string& manifest, torch::Tensor& leaders
   };
   for (int rank = 1; rank < ranks.size(); ++rank) {
     torch::Tensor same = at::ones({1}, at::kDouble);
-    if (ranks.rank() == rank) same.fill_(leaders.equal(as_numbers(sha256(manifest))) ? 1 : 0);
+    if (ranks.rank() == rank) same.fill_(leaders.equal(as_numbers(mine)) ? 1 : 0);
     ranks.move(same, rank, 0, RankGroup::kLongWait);
     if (same.item<double>() == 0) return other_data(rank);
   }
@@ -627,10 +621,11 @@ Result<TrainingData> read_data(const job::JobDirectory& directory, const job::Jo
   if (!data) return data;
   if (auto fits = check_fit(file.train(), *data->tokenizer); !fits) return fits.error();
   if (ranks.leads()) {
-    leaders = as_numbers(sha256(data->manifest));
+    leaders = as_numbers(data->manifest_digest);
     ranks.broadcast(leaders, RankGroup::kLongWait);
   }
-  if (auto same = check_same_data(data->manifest, leaders, ranks); !same) return same.error();
+  if (auto same = check_same_data(data->manifest_digest, leaders, ranks); !same)
+    return same.error();
   return data;
 }
 
@@ -638,13 +633,13 @@ Result<TrainingData> read_data(const job::JobDirectory& directory, const job::Jo
 
 Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile& file,
                           EventLog& events, const std::atomic<bool>& stop, RankGroup& ranks) {
-  set_threads(file.train(), ranks);
+  use_cores(file.train(), sharing_cores(ranks));
   const auto device = device_for(file.train(), ranks);
   if (!device) return device.error();
   if (!device->is_cpu()) events.info("training on " + device->str());
   auto data = read_data(directory, file, *device, events, ranks);
   if (!data) return data.error();
-  const std::string manifest = data->manifest;
+  const std::string manifest = std::move(data->manifest);
   TrainRun run(directory, file, events, stop, std::move(*data), ranks, *device);
   if (auto resumed = run.resume(); !resumed) return resumed.error();
   if (auto kept = keep_manifest(directory, manifest, events); !kept) return kept.error();
@@ -662,7 +657,7 @@ Result<Outcome> run_train(const job::JobDirectory& directory, const job::JobFile
 
 Result<int> follow_train(const job::JobDirectory& directory, const job::JobFile& file,
                          const std::atomic<bool>& stop, RankGroup& ranks) {
-  set_threads(file.train(), ranks);
+  use_cores(file.train(), sharing_cores(ranks));
   const auto device = device_for(file.train(), ranks);
   if (!device) return device.error();
   EventLog nowhere("/dev/null");  // rank 0 tells

@@ -125,6 +125,7 @@ Result<TrainingData> prepare_data(const job::JobDirectory& directory, const job:
   auto traces = read_traces(file, *corpora, *data.tokenizer, events);
   if (!traces) return traces.error();
   data.manifest = manifest_of(*corpora, *traces);
+  data.manifest_digest = sha256(data.manifest);
   tokenize(file, *corpora, events, data);
   if (traces->source.documents() > 0) data.sources.push_back(std::move(traces->source));
   if (data.sources.empty()) {

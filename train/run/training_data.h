@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/sha256.h"
 #include "train/data/packing.h"
 #include "train/event_log.h"
 #include "train/job/directory.h"
@@ -20,6 +21,7 @@ struct TrainingData {
   TokenSource held_out;
   Teachers teachers;
   std::string manifest;  // the text of data-manifest.jsonl
+  Sha256Digest manifest_digest{};
 };
 
 // Trains the tokenizer when none is given (kept in the job's directory, so a resumed run has the

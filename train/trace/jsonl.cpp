@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "train/job/fields.h"
+#include "train/trace/fingerprint.h"
 
 namespace tristill::trace {
 namespace {
@@ -23,12 +24,6 @@ Error bad(const std::string& param, const std::string& accepted) {
 bool is_token(const json& value) {
   return value.is_number_integer() && value.get<int64_t>() >= 0 &&
          value.get<int64_t>() <= kMaxToken;
-}
-
-bool is_fingerprint(const std::string& text) {
-  return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
 }
 
 // One position: null, or up to kMaxTopLogprobs pairs of an id and its log-probability.

@@ -16,6 +16,7 @@
 #include "base/byte_reader.h"
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "train/trace/fingerprint.h"
 
 // A shard: "TSTRACE1", then records of u32 length, u32 CRC-32C of the payload, payload.
 // Payload, little-endian: u8 sampling, u16 teacher length, teacher, 64 bytes tokenizer,
@@ -26,11 +27,10 @@ namespace tristill::trace {
 namespace {
 
 constexpr std::string_view kMagic = "TSTRACE1";
-constexpr size_t kFingerprint = 64;
 constexpr size_t kRecordHead = 8;
 constexpr size_t kScanBytes = size_t{1} << 20;
 // From a record's beginning to the end of its tokenizer, at most.
-constexpr size_t kScanAhead = kRecordHead + 1 + 2 + UINT16_MAX + kFingerprint;
+constexpr size_t kScanAhead = kRecordHead + 1 + 2 + UINT16_MAX + kFingerprintDigits;
 
 template <class T>
 void put(std::string& out, T value) {
@@ -38,7 +38,7 @@ void put(std::string& out, T value) {
 }
 
 std::string encode(const Record& record) {
-  CHECK(record.tokenizer.size() == kFingerprint && record.teacher.size() <= UINT16_MAX);
+  CHECK(record.tokenizer.size() == kFingerprintDigits && record.teacher.size() <= UINT16_MAX);
   CHECK(!record.tokens.empty() && record.tokens.size() <= kMaxRecordTokens);
   CHECK(record.top_logprobs.size() == record.tokens.size());
   std::string out;
@@ -65,7 +65,7 @@ bool decode(std::string_view payload, Record& record) {
   ByteReader in(std::as_bytes(std::span(payload)));
   const uint8_t sampling = in.u8();
   record.teacher = std::string(in.text(in.u16()));
-  record.tokenizer = std::string(in.text(kFingerprint));
+  record.tokenizer = std::string(in.text(kFingerprintDigits));
   record.prompt_tokens = in.u32();
   const uint32_t n_tokens = in.u32();
   if (!in.ok() || sampling > static_cast<uint8_t>(Sampling::t1)) return false;
@@ -90,19 +90,17 @@ bool decode(std::string_view payload, Record& record) {
   return in.ok() && in.remaining() == 0;
 }
 
-bool is_hex_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
-
 // Whether a record of at most `room` bytes may begin with these bytes, all of which lie within the
 // room. Almost never by chance: the digits of a tokenizer stand where they belong.
 bool may_begin_record(std::string_view bytes, uint64_t room) {
   ByteReader in(std::as_bytes(std::span(bytes)));
   const uint32_t length = in.u32();
-  if (length < kFingerprint || length > room) return false;
+  if (length < kFingerprintDigits || length > room) return false;
   in.take(sizeof(uint32_t));  // the CRC
   if (in.u8() > static_cast<uint8_t>(Sampling::t1)) return false;
   in.take(in.u16());  // the teacher
-  const std::string_view tokenizer = in.text(kFingerprint);
-  return in.ok() && std::ranges::all_of(tokenizer, is_hex_digit);
+  const std::string_view tokenizer = in.text(kFingerprintDigits);
+  return in.ok() && is_fingerprint(tokenizer);
 }
 
 Error system_error(const char* what, const std::filesystem::path& path) {

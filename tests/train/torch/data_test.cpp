@@ -290,13 +290,14 @@ TEST(Containment, IsTheShareOfAPiecesRunsThatADocumentHas) {
     return other;
   }();
   const std::vector<std::string_view> documents = {"another text", document};
-  const DocumentIndex index(documents);
+  const RunIndex index(documents);
   EXPECT_EQ(index.containment(piece), 1);
   EXPECT_NEAR(index.containment(half), 36.0 / 76, 1e-12);  // runs of 5 in 40 and in 80 words
   EXPECT_EQ(index.containment(piece.substr(0, 100)), 0);  // too short to say
-  EXPECT_EQ(DocumentIndex({}).containment(piece), 0);
-  const std::vector<std::string> pieces = {half, piece, piece.substr(0, 100)};
-  const PieceIndex found(pieces);
+  EXPECT_EQ(RunIndex({}).containment(piece), 0);
+  const std::string start = piece.substr(0, 100);
+  const std::vector<std::string_view> pieces = {half, piece, start};
+  const RunIndex found(pieces);
   EXPECT_EQ(found.held_by(document, 0.8), (std::vector<size_t>{1}));
   EXPECT_EQ(found.held_by(document, 0.4), (std::vector<size_t>{0, 1}));
   EXPECT_TRUE(found.held_by("another text", 0.1).empty());

@@ -278,16 +278,19 @@ int free_port() {
   return ntohs(address.sin_port);
 }
 
+// What a launcher tells one of two ranks.
+std::vector<std::string> one_of_two(int rank, int port) {
+  return {"RANK=" + std::to_string(rank), "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1",
+          "MASTER_PORT=" + std::to_string(port)};
+}
+
 TEST_F(RanksRunTest, RanksOfALauncherEqualOne) {
   const auto one = place("one", job(1));
   ASSERT_EQ(await(start(one)), kExitOk);
   const auto launched = place("launched", job(1));
-  const std::string port = "MASTER_PORT=" + std::to_string(free_port());
-  const auto variables = [&](const std::string& rank) -> std::vector<std::string> {
-    return {"RANK=" + rank, "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", port};
-  };
-  const pid_t second = start(launched, variables("1"));
-  const pid_t first = start(launched, variables("0"));
+  const int port = free_port();
+  const pid_t second = start(launched, one_of_two(1, port));
+  const pid_t first = start(launched, one_of_two(0, port));
   EXPECT_EQ(await(first), kExitOk);
   EXPECT_EQ(await(second), kExitOk);
   expect_same_run(one, launched);
@@ -300,12 +303,9 @@ TEST_F(RanksRunTest, RanksThatReadOtherDataAreRefusedByName) {
   write_sources(root_ / "other", 19);
   other.corpora[0].path = (root_ / "other").string();
   const auto there = place("there", other);
-  const std::string port = "MASTER_PORT=" + std::to_string(free_port());
-  const auto variables = [&](const std::string& rank) -> std::vector<std::string> {
-    return {"RANK=" + rank, "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", port};
-  };
-  const pid_t second = start(there, variables("1"));
-  const pid_t first = start(here, variables("0"));
+  const int port = free_port();
+  const pid_t second = start(there, one_of_two(1, port));
+  const pid_t first = start(here, one_of_two(0, port));
   EXPECT_EQ(await(first), kExitUsage);
   EXPECT_EQ(await(second), kExitUsage);
   const auto events = events_of(here);
